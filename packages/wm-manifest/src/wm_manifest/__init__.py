@@ -1,0 +1,48 @@
+"""Records of datasets, runs, evaluations and releases. Holds no logic of any stage."""
+
+from wm_manifest.dataset import DatasetManifest, SourceRef, SplitCounts
+from wm_manifest.evaluation import Control, Decoding, EvalReport, ModelRef, Piece, Sample
+from wm_manifest.record import SCHEMA_VERSION, Estimate, FileRef, Record, TemplateRef
+from wm_manifest.release import ReleaseManifest
+from wm_manifest.run import (
+    Attempt,
+    Checkpoint,
+    DatasetUse,
+    Evaluation,
+    GitState,
+    Hardware,
+    HubRef,
+    RunManifest,
+    WandbRef,
+)
+from wm_manifest.store import ManifestError, load, save
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Attempt",
+    "Checkpoint",
+    "Control",
+    "DatasetManifest",
+    "DatasetUse",
+    "Decoding",
+    "Estimate",
+    "EvalReport",
+    "Evaluation",
+    "FileRef",
+    "GitState",
+    "Hardware",
+    "HubRef",
+    "ManifestError",
+    "ModelRef",
+    "Piece",
+    "Record",
+    "ReleaseManifest",
+    "RunManifest",
+    "Sample",
+    "SourceRef",
+    "SplitCounts",
+    "TemplateRef",
+    "WandbRef",
+    "load",
+    "save",
+]

@@ -1,0 +1,50 @@
+"""The record of a built dataset folder. Holds no time stamp: same inputs, same bytes."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from wm_manifest.record import SCHEMA_VERSION, FileRef, Record, TemplateRef
+
+
+class SourceRef(Record):
+    """Where seed rows came from, as it was resolved when they were read."""
+
+    id: str  # recipe-wide name, the value of the `source` column
+    kind: Literal["grammar", "hub", "file"]
+    location: str  # hub id, path or grammar name
+    revision: str | None = None  # the commit a hub id resolved to
+    files: list[FileRef] = Field(default_factory=lambda: [])
+    role: Literal["train", "heldout", "both"] = "both"
+    rows_read: int = Field(ge=0)
+    rows_kept: int = Field(ge=0)
+
+
+class SplitCounts(Record):
+    """How much one split holds. `examples` counts lines of the parquet files."""
+
+    rows: int = Field(ge=0)
+    groups: int = Field(ge=0)
+    examples: int = Field(ge=0)
+    by_task: dict[str, int]  # {"watermark": ..., "detect": ...}
+
+
+class DatasetManifest(Record):
+    """Everything needed to rebuild a dataset folder, and to check that it is whole."""
+
+    kind: Literal["dataset"] = "dataset"
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: str
+    recipe: dict[str, Any]  # the recipe file's content, resolved
+    seed: int
+    limit: int | None = None
+    codebook: str  # version of the parity rule, with the hash of its counted table
+    sources: list[SourceRef]
+    splits: dict[str, SplitCounts]  # train, validation, test
+    dropped: dict[str, int]  # reason -> rows
+    checks: dict[str, Any] = Field(default_factory=lambda: {})  # duplicate checks, thresholds, ...
+    templates: list[TemplateRef]
+    packages: dict[str, str]  # versions of what wrote it
+    files: list[FileRef]

@@ -1,0 +1,93 @@
+"""The record of one evaluation (`eval.json`): figures, controls, samples. Computes none of them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from wm_manifest.record import SCHEMA_VERSION, Estimate, Record, TemplateRef
+
+Colour = Literal["red", "blue", "ignored"]
+
+
+class ModelRef(Record):
+    """A model as it was given, and what it resolved to."""
+
+    location: str  # hub id or path
+    revision: str | None = None
+    adapter: str | None = None
+    adapter_revision: str | None = None
+    model_type: str | None = None
+    parameters: int | None = None
+
+
+class Decoding(Record):
+    """How answers were sampled. Temperature 0 means greedy."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+    max_new_tokens: int
+    batch_size: int
+    seed: int
+
+
+class Control(Record):
+    """A check that the evaluation itself is sound. One failed control makes it invalid."""
+
+    name: str
+    passed: bool
+    value: float | None
+    expected: str  # in words, with its numbers: "at least 0.99"
+
+
+class Piece(Record):
+    """A run of text of one colour. The pieces of a sample joined give back its text."""
+
+    text: str
+    colour: Colour
+
+
+class Sample(Record):
+    """One answer as the model gave it, with what it was asked and how it was judged."""
+
+    task: Literal["watermark", "detect"]
+    arm: str  # watermark: red, blue, neutral; detect: the order in which colours were named
+    system: str | None
+    prompt: str
+    answer: str
+    expected: str | None
+    verdict: str
+    passed: bool
+    red_share: float | None = None
+    pieces: list[Piece] = Field(default_factory=lambda: [])
+
+
+class EvalReport(Record):
+    """Figures of one model on one held-out split.
+
+    `figures` is flat: "watermark/red/success", "detect/accuracy", ... each an `Estimate`, so that
+    logs, plots, cards and comparisons need to know no metric by heart.
+    """
+
+    kind: Literal["evaluation"] = "evaluation"
+    schema_version: Literal[1] = SCHEMA_VERSION
+    model: ModelRef
+    dataset: str  # name of the dataset
+    dataset_sha256: str  # of its manifest.json
+    split: str
+    limit: int | None = None
+    step: int | None = None  # optimizer steps taken before it, inside training
+    decoding: Decoding
+    codebook: str
+    templates: list[TemplateRef]
+    chat_template_sha256: str | None
+    packages: dict[str, str]
+    hardware: str
+    started_at: str | None  # UTC, ISO 8601
+    seconds: float | None
+    figures: dict[str, Estimate]
+    controls: list[Control]
+    valid: bool
+    samples: list[Sample] = Field(default_factory=lambda: [])
