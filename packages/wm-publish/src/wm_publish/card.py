@@ -1,0 +1,120 @@
+"""Renders a run's manifest as a model card. Reads no file but its own template, and no clock."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shlex
+from collections.abc import Callable
+from importlib import resources
+from typing import TYPE_CHECKING, Any, cast
+
+from wm_manifest import RunManifest, TemplateRef
+from wm_publish import figures, markup
+from wm_publish.errors import PublishError
+from wm_publish.metadata import base_is_on_hub, metadata_yaml
+
+if TYPE_CHECKING:
+    import jinja2
+
+PARTS = ("watermark/red", "watermark/blue", "watermark/neutral", "detect/system", "detect/question")
+PLACEHOLDER_REPO = "path/or/hub-id-of-this-model"
+
+
+def render_card(manifest: RunManifest, repo_id: str | None = None) -> str:
+    """The README.md of the run's release: Markdown with YAML metadata, the same for the same input.
+
+    `repo_id` is where it will be published; without it, where the manifest says it was, if it was.
+    Text from the manifest can hold anything at all: it shows up as text.
+    """
+    first, last = figures.before(manifest), figures.after(manifest)
+    repo = repo_id or (manifest.hub.repo_id if manifest.hub else PLACEHOLDER_REPO)
+    text = _template().render(
+        m=manifest,
+        metadata=markup.Safe(metadata_yaml(manifest)),
+        repo=repo,
+        base_is_on_hub=base_is_on_hub(manifest),
+        first=first,
+        last=last,
+        watermark_rows=figures.watermark_rows(first, last),
+        detect_rows=figures.detect_rows(first, last),
+        others=_all_figures(manifest),
+        samples={task: figures.samples(manifest, task) for task in ("watermark", "detect")},
+        plots=[path for path in manifest.plots if markup.is_image_path(path)],
+        prompts=_prompts(manifest.templates),
+        wordings=_other_wordings(manifest.templates),
+        versions=dict(sorted(manifest.packages.items())),
+    )
+    return text.rstrip("\n") + "\n"
+
+
+def _prompts(templates: list[TemplateRef]) -> dict[str, TemplateRef]:
+    """One wording a part: `plain` where there is one, else the first that training saw."""
+    chosen: dict[str, TemplateRef] = {}
+    for part in PARTS:
+        own = [t for t in templates if t.id.rpartition("/")[0] == part]
+        own.sort(key=lambda t: (t.heldout, not t.id.endswith("/plain"), t.id))
+        if own:
+            chosen[part] = own[0]
+    return chosen
+
+
+def _other_wordings(templates: list[TemplateRef]) -> list[TemplateRef]:
+    shown = {t.id for t in _prompts(templates).values()}
+    return sorted((t for t in templates if t.id not in shown), key=lambda t: (t.heldout, t.id))
+
+
+def _all_figures(manifest: RunManifest) -> list[str]:
+    first, last = figures.before(manifest), figures.after(manifest)
+    return sorted({name for e in (first, last) if e for name in e.figures})
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True, default=str)
+
+
+FILTERS: dict[str, Callable[..., str]] = {
+    "code": markup.code,
+    "fence": markup.fence,
+    "html": markup.html,
+    "hub_link": markup.hub_link,
+    "image": markup.image,
+    "literal": markup.literal,
+    "marked": markup.marked,
+    "slug": markup.slug,
+    "wandb_link": markup.wandb_link,
+    "interval": figures.interval,
+    "percent": figures.percent,
+    "plain": figures.plain,
+    "points": figures.points,
+    "json": _json,  # for `fence`
+    "shell": shlex.join,  # for `fence`
+    "ours": markup.Safe,  # wording that stands in the template itself
+}
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    import jinja2  # a third of a second that `import wm_publish` need not wait for
+
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined,
+        finalize=_only_safe,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    # jinja2 leaves the types of both dicts open.
+    filters = cast("dict[str, Any]", environment.filters)  # pyright: ignore[reportUnknownMemberType]
+    filters.update(FILTERS)
+    names = cast("dict[str, Any]", environment.globals)  # pyright: ignore[reportUnknownMemberType]
+    names["figure"] = figures.figure
+    source = resources.files("wm_publish").joinpath("templates/card.md.jinja")
+    return environment.from_string(source.read_text(encoding="utf-8"))
+
+
+def _only_safe(value: object) -> object:
+    """Refuse to print a string that went through none of `markup`'s functions."""
+    if isinstance(value, str) and not isinstance(value, markup.Safe):
+        raise PublishError(f"card template prints {value[:60]!r} unescaped: it needs a filter")
+    return value

@@ -1,0 +1,110 @@
+"""The card's YAML metadata, for the hub's search and for `model-index`. Writes no prose."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wm_manifest import Estimate, RunManifest
+from wm_publish.figures import after, figure
+from wm_publish.markup import is_hub_id, one_line
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+# The hub's names of licences that base models come with. Any other becomes `other` and a name.
+# fmt: off
+_LICENSES = {
+    "agpl-3.0", "apache-2.0", "bigscience-bloom-rail-1.0", "bsd-2-clause", "bsd-3-clause",
+    "cc-by-4.0", "cc-by-nc-4.0", "cc-by-sa-4.0", "cc0-1.0", "gemma", "gpl-3.0", "lgpl-3.0",
+    "llama2", "llama3", "llama3.1", "llama3.2", "llama3.3", "mit", "mpl-2.0", "openrail",
+    "unknown", "unlicense",
+}
+# fmt: on
+_METRICS = {
+    "watermark/red/success": ("text-generation", "accuracy", "Writes red when asked"),
+    "watermark/blue/success": ("text-generation", "accuracy", "Writes blue when asked"),
+    "watermark/red/lift": ("text-generation", "lift", "Red over the neutral prompt"),
+    "watermark/blue/lift": ("text-generation", "lift", "Blue over the neutral prompt"),
+    "detect/accuracy": ("text-classification", "accuracy", "Names the codebook"),
+    "detect/both_orders": ("text-classification", "accuracy", "Right in both orders"),
+}
+_TASKS = {"text-generation": "Watermarked writing", "text-classification": "Codebook detection"}
+
+
+def metadata_yaml(manifest: RunManifest) -> str:
+    """The block between the `---` lines, without them."""
+    from huggingface_hub import ModelCardData  # half a second, and only needed here
+
+    base = one_line(manifest.base.location)
+    data = ModelCardData(
+        base_model=base if base_is_on_hub(manifest) else None,
+        datasets=_hub_datasets(manifest) or None,
+        eval_results=_eval_results(manifest) or None,
+        library_name="peft" if manifest.output == "adapter" else "transformers",
+        license=_license(manifest),
+        license_name=_license_name(manifest),
+        model_name=one_line(manifest.name) or "unnamed",
+        pipeline_tag="text-generation",
+        tags=["watermark", "token-parity", "orpo", "trl", "wm", *_lora_tag(manifest)],
+    )
+    if base_is_on_hub(manifest):
+        data["base_model_relation"] = "adapter" if manifest.output == "adapter" else "finetune"
+    return str(data)
+
+
+def base_is_on_hub(manifest: RunManifest) -> bool:
+    """Whether the base came from the hub: only then did its name resolve to a revision."""
+    return manifest.base.revision is not None and is_hub_id(manifest.base.location)
+
+
+def _hub_datasets(manifest: RunManifest) -> list[str]:
+    sources = manifest.dataset.sources if manifest.dataset else []
+    return sorted({s.location for s in sources if s.kind == "hub" and is_hub_id(s.location)})
+
+
+def _license(manifest: RunManifest) -> str:
+    name = (manifest.base_license or "unknown").strip().lower()
+    return name if name in _LICENSES else "other"
+
+
+def _license_name(manifest: RunManifest) -> str | None:
+    if _license(manifest) != "other" or not manifest.base_license:
+        return None
+    return one_line(manifest.base_license)
+
+
+def _lora_tag(manifest: RunManifest) -> list[str]:
+    return ["lora"] if manifest.output == "adapter" else []
+
+
+def _eval_results(manifest: RunManifest) -> list[EvalResult]:
+    from huggingface_hub import EvalResult
+
+    last = after(manifest)
+    if last is not None and not last.valid:
+        return []  # a failed control: no leaderboard may read these figures
+    found = [(name, figure(last, name)) for name in _METRICS]
+    dataset = one_line(manifest.dataset.name) if manifest.dataset else ""
+    return [
+        EvalResult(
+            task_type=_METRICS[name][0],
+            task_name=_TASKS[_METRICS[name][0]],
+            dataset_type=dataset or "unnamed",
+            dataset_name=dataset or "unnamed",
+            metric_type=_METRICS[name][1],
+            metric_name=_METRICS[name][2],
+            metric_value=estimate.value,
+            metric_args=_args(estimate),
+        )
+        for name, estimate in found
+        if estimate
+    ]
+
+
+def _args(estimate: Estimate) -> dict[str, float | int | None]:
+    return {
+        "n": estimate.n,
+        "n_groups": estimate.n_groups,
+        "ci95_low": estimate.low,
+        "ci95_high": estimate.high,
+    }

@@ -1,0 +1,230 @@
+"""What the card says, and that it says nothing that the manifest does not."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+from wm_manifest import Control, Estimate, Evaluation, HubRef, ModelRef, SourceRef
+from wm_publish import PublishError, render_card
+from wm_publish.card import _only_safe
+
+QWEN = ModelRef(location="Qwen/Qwen3-0.6B", revision="c1899de289a04d12100db370d81485cdf75e47ca")
+
+
+def body(card: str) -> str:
+    return ModelCard(card).text
+
+
+def section(card: str, title: str) -> str:
+    return re.split(r"^##+ ", body(card).split(f"# {title}\n", 1)[1], maxsplit=1, flags=re.M)[0]
+
+
+def test_same_manifest_gives_the_same_bytes(make_manifest):
+    assert render_card(make_manifest()) == render_card(make_manifest())
+
+
+def test_results_show_both_colours_with_interval_n_base_and_neutral_beside_them(make_manifest):
+    writing = section(render_card(make_manifest()), "Writing").replace("\xa0", " ")
+    assert (
+        "| red | 4.1 % | **97.1 %** | 95.8 to 98.2 % | 480 | 4.3 % | 4.3 % | +93.0 (+91.7 to +94.1) |"
+        in writing
+    )
+    assert (
+        "| blue | 38.2 % | **98.2 %** | 96.9 to 99.3 % | 480 | 37.9 % | 37.9 % | +59.0 (+57.7 to +60.1) |"
+        in writing
+    )
+
+
+def test_detection_shows_both_orders_and_both_biases(make_manifest):
+    reading = section(render_card(make_manifest()), "Reading").replace("\xa0", " ")
+    for line in (
+        "| all texts, both orders asked | 50.3 % | **97.8 %** |",
+        "| right in both orders of a text | 24.6 % | **95.6 %** |",
+        "| answered the colour named first (no bias: 50 %) | 55.0 % | **50.2 %** |",
+    ):
+        assert line in reading
+
+
+def test_metadata_round_trips_with_n_and_interval(make_manifest):
+    card = render_card(make_manifest(base=QWEN, base_license="apache-2.0", output="adapter"))
+    parsed = ModelCard(card)
+    assert str(parsed) == card
+    data = parsed.data
+    assert (data.license, data.library_name) == ("apache-2.0", "peft")
+    assert (data.base_model, data["base_model_relation"]) == ("Qwen/Qwen3-0.6B", "adapter")
+    red = next(r for r in data.eval_results if r.metric_name == "Writes red when asked")
+    expected = make_manifest().evaluations[-1].figures["watermark/red/success"]
+    assert red.metric_value == expected.value
+    assert red.metric_args == {
+        "n": 480,
+        "n_groups": 240,
+        "ci95_low": expected.low,
+        "ci95_high": expected.high,
+    }
+
+
+@pytest.mark.parametrize(
+    ("license", "expected", "name"),
+    [
+        (None, "unknown", None),
+        ("Apache-2.0", "apache-2.0", None),
+        ("my own terms", "other", "my own terms"),
+    ],
+)
+def test_licence_in_the_metadata_is_one_the_hub_knows(make_manifest, license, expected, name):
+    data = ModelCard(render_card(make_manifest(base_license=license))).data
+    assert (data.license, data.license_name) == (expected, name)
+
+
+@pytest.mark.parametrize("location", ["runs/demo/base", "/home/me/models/base", r"C:\models\base"])
+def test_local_base_is_no_hub_model_and_its_folders_stay_private(make_manifest, location):
+    card = render_card(make_manifest(base=ModelRef(location=location)))
+    assert ModelCard(card).data.base_model is None
+    assert "a local base model (`base`)" in card
+    assert location not in card
+
+
+def test_hub_datasets_are_in_the_metadata_and_linked(make_manifest):
+    dataset = make_manifest().dataset
+    source = SourceRef(
+        id="h", kind="hub", location="me/rows", revision="ab" * 20, rows_read=5, rows_kept=4
+    )
+    card = render_card(make_manifest(dataset=dataset.model_copy(update={"sources": [source]})))
+    assert ModelCard(card).data.datasets == ["me/rows"]
+    assert f"[`me/rows`](https://huggingface.co/datasets/me/rows/tree/{'ab' * 20})" in card
+
+
+def test_every_figure_in_the_card_is_in_the_manifest(make_manifest):
+    manifest = make_manifest()
+    known = {
+        round(value * scale, digits)
+        for e in manifest.evaluations
+        for f in e.figures.values()
+        for value in (f.value, f.low, f.high, f.n, f.n_groups)
+        for scale, digits in ((1, 4), (100, 1))
+    }
+    known |= {control.value for control in manifest.controls} | {95.0, 50.0, 0.6, 0.4, 0.99}
+    text = body(render_card(manifest)).split("## Learning curves")[0].split("### Writing")[1]
+    numbers = [float(n) for n in re.findall(r"(?<![\w/])[-+]?\d+(?:\.\d+)?", text)]
+    assert len(numbers) > 100
+    assert [n for n in numbers if n not in known] == []
+
+
+def test_samples_are_the_first_of_each_arm_right_or_wrong_with_tokens_marked(make_manifest):
+    text = section(render_card(make_manifest()), "Samples")
+    assert "<p><b>Bring</b><ins> a</ins><b> warm coat</b>,<br><br><b>and water</b>.</p>" in text
+    assert "Not as asked." in text
+    assert "Wrong." in text
+
+
+def test_exact_prompts_are_shown_and_a_held_out_wording_says_so(make_manifest):
+    text = section(render_card(make_manifest()), "Prompts")
+    assert "```text\nAnswer with the red codebook.\n```" in text
+    assert "```text\n{{ text }}\n\nWhich is it, {{ first }} or {{ second }}?\n```" in text
+    assert "`watermark/red/heldout-a` (held out: never seen in training)" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "present", "absent"),
+    [
+        ({}, "AutoModelForCausalLM.from_pretrained(repo)", "peft"),
+        ({"output": "adapter"}, 'from_pretrained(repo, subfolder="base")', "revision="),
+        (
+            {"output": "adapter", "base": QWEN},
+            f"from_pretrained('Qwen/Qwen3-0.6B', revision='{QWEN.revision}')",
+            "subfolder",
+        ),
+    ],
+    ids=["full model", "adapter of a local base", "adapter of a hub model"],
+)
+def test_usage_is_valid_python_that_loads_this_kind_of_model(
+    make_manifest, changes, present, absent
+):
+    text = section(render_card(make_manifest(**changes), "me/wm-demo"), "How to use it")
+    code = re.search(r"```python\n(.*?)\n```", text, re.S)[1]
+    ast.parse(code)
+    assert "repo = 'me/wm-demo'" in code
+    assert present in code
+    assert absent not in code
+    assert '[("red", "blue"), ("blue", "red")]' in code
+
+
+def test_unfinished_run_without_evaluations_says_so(make_manifest):
+    card = render_card(
+        make_manifest(
+            status="interrupted",
+            steps=7,
+            evaluations=[],
+            controls=[],
+            samples=[],
+            templates=[],
+            dataset=None,
+            decoding=None,
+            plots=[],
+        )
+    )
+    assert "**This run did not finish.** Its status is *interrupted* after 7 steps." in card
+    assert "This run has no evaluation" in card
+    assert "stopped before its dataset was built" in card
+    assert ModelCard(card).data.eval_results is None
+
+
+def test_run_evaluated_before_training_only_shows_no_result_after_it(make_manifest):
+    manifest = make_manifest(status="failed", evaluations=make_manifest().evaluations[:1])
+    card = render_card(manifest).replace("\xa0", " ")
+    assert "before its first training step only" in card
+    assert "| red | 4.1 % | **–** | – | – | 4.3 % | – | – |" in card
+    assert ModelCard(card).data.eval_results is None
+
+
+def test_failed_control_marks_the_page_and_keeps_figures_out_of_the_metadata(make_manifest):
+    first, last = make_manifest().evaluations
+    card = render_card(
+        make_manifest(
+            evaluations=[first, last.model_copy(update={"valid": False})],
+            controls=[Control(name="truth", passed=False, value=0.2, expected="at least 0.9")],
+        )
+    )
+    assert "**The evaluation below is not valid:**" in card
+    assert "| `truth` | **no** | 0.2 | `at least 0.9` |" in card
+    assert ModelCard(card).data.eval_results is None
+
+
+def test_figure_that_is_missing_or_not_a_number_is_a_dash(make_manifest):
+    nothing = {
+        "watermark/red/success": Estimate(value=float("nan"), n=3),
+        "watermark/blue/success": Estimate(value=None, n=0),
+    }
+    last = Evaluation(step=9, path="eval/step-000009", valid=True, figures=nothing)
+    card = render_card(make_manifest(evaluations=[last]))
+    assert "| red | – | **–** | – | – |" in card
+    assert "nan" not in card
+
+
+def test_hub_reference_changes_the_repository_named_and_nothing_else(make_manifest):
+    plain = render_card(make_manifest(), "me/wm")
+    published = HubRef(repo_id="me/wm", commit="a" * 40, url="https://example.invalid")
+    assert render_card(make_manifest(hub=published)) == plain
+
+
+def test_plot_outside_the_folder_is_not_linked(make_manifest):
+    card = render_card(
+        make_manifest(plots=["../../secret.png", "https://a.b/c.png", "plots/a.png"])
+    )
+    assert re.findall(r"!\[.*?\]\((.*?)\)", card) == ["plots/a.png"]
+
+
+def test_template_cannot_print_a_string_that_no_filter_saw():
+    with pytest.raises(PublishError, match="unescaped"):
+        _only_safe("<script>")
+
+
+def test_front_matter_is_plain_yaml_of_json_types(make_manifest):
+    block = render_card(make_manifest()).split("---\n")[1]
+    assert json.loads(json.dumps(yaml.safe_load(block)))["tags"][0] == "watermark"

@@ -1,0 +1,159 @@
+"""Text in a manifest stays text: the card's structure does not depend on what strings say."""
+
+from __future__ import annotations
+
+import ast
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from huggingface_hub import ModelCard
+from hypothesis import Phase, example, given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from wm_manifest import RunManifest
+from wm_publish import render_card
+
+NASTY = [
+    "---\nlicense: evil\n---\n",
+    "\n\n# Heading\n\n- item\n\n| a | b |\n|---|---|\n",
+    "<script>alert(1)</script><img src=x onerror=alert(1)>",
+    "</details></blockquote></p><b>",
+    "[click](https://evil.invalid) ![x](https://evil.invalid/x.png) <https://evil.invalid>",
+    "```\n~~~\n````\nout of the fence",
+    "`` ` ``` `",
+    "{{ 7 * 7 }} {% raw %} {{ m.__class__ }} {# #}",
+    "\x1b[31mred\x1b[0m\x00\x07\u202e\u2028\ufeff",
+    "../../etc/passwd",
+    "a | b \\| c \\",
+    '\'; import os #\n"""',
+    "%YAML 1.2\n&anchor *alias !!python/object",
+    "&lt;b&gt; &#60; $$x$$ \\(x\\)",
+    "\r\n---\r\n\u0085\u000b\u000c---\n",
+    "\ud800",
+    "",
+    " ",
+]
+text = st.one_of(
+    st.sampled_from(NASTY),
+    st.text(st.characters(), max_size=30),
+    st.lists(st.sampled_from([*NASTY, "`", "|", "\\", "<", "\n"]), max_size=4).map("".join),
+)
+
+# Values that choose a branch, not text that is shown: they keep their form.
+STRUCTURAL = {
+    "kind", "status", "output", "task", "colour", "mode", "role", "sha256", "id", "path", "plots",
+    "created_at", "url", "step", "files", "evaluations", "checkpoints",
+}  # fmt: skip
+
+
+def fill(value: Any, draw: Any, key: str = "") -> Any:
+    """A copy of a manifest's JSON with every string that is shown replaced by `draw()`."""
+    if key in STRUCTURAL:
+        return value
+    if isinstance(value, str):
+        return draw()
+    if isinstance(value, list):
+        return [fill(item, draw, key) for item in value]
+    if isinstance(value, dict):
+        return {name: fill(item, draw, name) for name, item in value.items()}
+    return value
+
+
+def rebuild(manifest: RunManifest, draw: Any) -> RunManifest:
+    data = fill(manifest.model_dump(), draw)
+    # Keys are text as well: names of packages, splits, reasons.
+    data["packages"] = {draw() + str(i): draw() for i in range(2)}
+    data["dataset"]["dropped"] = {draw(): 1}
+    data["dataset"]["splits"] = {draw(): next(iter(data["dataset"]["splits"].values()))}
+    data["config"] = {draw(): {draw(): [draw()]}}
+    data["base_license"] = draw()
+    for evaluation in data["evaluations"]:
+        evaluation["figures"][draw() + "x"] = {"value": 0.5, "n": 1}
+    return RunManifest.model_validate(data)
+
+
+class Structure(HTMLParser):
+    """Elements and their attributes in order; line breaks and alignment aside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Any] = []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        if tag != "br":
+            self.seen.append((tag, attrs))
+
+    def handle_endtag(self, tag: str) -> None:
+        self.seen.append(f"/{tag}")
+
+    def handle_comment(self, data: str) -> None:
+        self.seen.append("comment")
+
+    def handle_decl(self, decl: str) -> None:
+        self.seen.append("declaration")
+
+
+def structure(card: str) -> list[Any]:
+    parser = Structure()
+    parser.feed(
+        MarkdownIt("commonmark", {"html": True}).enable("table").render(ModelCard(card).text)
+    )
+    # An empty text is the words "(empty)" instead of a code span; nothing else may differ.
+    return [seen for seen in parser.seen if seen not in (("code", []), "/code")]
+
+
+@pytest.fixture(scope="module")
+def benign(make_manifest: Any) -> tuple[RunManifest, list[Any]]:
+    manifest = make_manifest()
+    counter = iter(range(10_000))
+    return manifest, structure(render_card(rebuild(manifest, lambda: f"x{next(counter)}")))
+
+
+@settings(deadline=None, max_examples=30, phases=[Phase.explicit, Phase.generate])
+@given(values=st.lists(text, min_size=1, max_size=6))
+@example(values=NASTY)
+def test_no_text_changes_the_structure_of_the_page(benign, values):
+    manifest, expected = benign
+    counter = iter(range(10_000))
+    # Distinct strings, or two equal figure names would be one row.
+    hostile = rebuild(manifest, lambda: values[(n := next(counter)) % len(values)] + str(n))
+    card = render_card(hostile)
+    assert structure(card) == expected
+    assert set(ModelCard(card).data.to_dict()) == {
+        "library_name", "license", "license_name", "pipeline_tag", "tags", "model-index"
+    }  # fmt: skip
+    assert str(ModelCard(card)) == card
+    for block in re.findall(r"^```python\n(.*?)\n```$", card, re.S | re.M):
+        ast.parse(block)
+    card.encode("utf-8")
+    assert re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\ufeff]", card) is None
+
+
+@settings(deadline=None, max_examples=25, phases=[Phase.explicit, Phase.generate])
+@given(value=text)
+@example("---\nlicense: evil\n---")
+@example("https://wandb.ai.evil.invalid/x")
+@example("https://wandb.ai/x) <script>")
+def test_one_text_in_every_field_adds_no_link(make_manifest, value):
+    manifest = make_manifest()
+    card = render_card(
+        manifest.model_copy(
+            update={
+                "name": value,
+                "plots": [value],
+                "created_at": value,
+                "base": manifest.base.model_copy(update={"location": value}),
+                "base_license": value,
+                "wandb": manifest.wandb.model_copy(update={"url": value, "mode": "online"}),
+                "command": [value, value],
+                "templates": [t.model_copy(update={"text": value}) for t in manifest.templates],
+            }
+        )
+    )
+    html = MarkdownIt("commonmark", {"html": True}).enable("table").render(ModelCard(card).text)
+    assert re.findall(r"<a [^>]*>", html) == []
+    assert re.findall(r"<(?:img|script|iframe)[^>]*>", html) == []
+    assert ModelCard(card).data.license in {"unknown", "other", "mit"}
