@@ -1,0 +1,114 @@
+"""One judged answer, as a record and as a line of samples.jsonl. Computes no figure.
+
+Everything that a metric, a comparison or a report reads is in here: they need no model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from wm_eval.errors import WmEvalError
+
+Kind = Literal["ok", "empty", "refused", "truncated", "unparseable"]
+
+
+class Answer(BaseModel):
+    """What was asked, what came back, and how it was judged."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    task: Literal["watermark", "detect"]
+    group: str
+    arm: str
+    variant: str
+    heldout_wording: bool
+    messages: list[dict[str, str]]
+    expected: str | None
+    text: str  # what was to be judged (detect) or the gold answer of the arm (watermark)
+    answer: str
+    tokens: int
+    stopped: bool
+    options: dict[str, float]  # log-probability of each answer word
+    kind: Kind
+    verdict: str  # watermark: of the rule; detect: the word that was read, or "none"
+    even: int
+    odd: int
+    ignored: int
+    passed: bool
+    base: dict[str, float] = {}  # what the base model says of the answer, when it was asked
+
+    @property
+    def counted(self) -> int:
+        """Tokens of the answer that the rule counts."""
+        return self.even + self.odd
+
+    def share(self, colour: str) -> float:
+        """Share of counted tokens of that colour; 0.0 when nothing counts, as the rule has it."""
+        own = self.even if colour == "red" else self.odd
+        return own / self.counted if self.counted else 0.0
+
+
+def write(answers: Iterable[Answer], path: Path) -> None:
+    """One line of JSON each, to a file beside `path`, renamed over it when whole."""
+    staging = path.with_name(f".{path.name}.tmp")
+    with staging.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(line(answer) + "\n" for answer in answers)
+    staging.replace(path)
+
+
+def line(answer: Answer) -> str:
+    """The answer as one line of JSON, keys in the order of the record."""
+    return json.dumps(answer.model_dump(), ensure_ascii=False)
+
+
+def read(path: Path) -> list[Answer]:
+    """Answers of a samples.jsonl; the error names the first line at fault."""
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WmEvalError(
+            f"{path} cannot be read ({error}); is this the folder that wm-eval --out wrote?"
+        ) from error
+    return [parse(text, f"{path}:{number}") for number, text in enumerate(lines, 1) if text]
+
+
+def parse(text: str, where: str) -> Answer:
+    """One line back into its record."""
+    try:
+        return Answer.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the line"
+        raise WmEvalError(f"{where}: {field}: {first['msg']}; evaluate again") from error
+
+
+def select(answers: Iterable[Answer], task: str, arm: str | None = None) -> list[Answer]:
+    """Answers of one task, and of one arm when it is given."""
+    return [a for a in answers if a.task == task and arm in (None, a.arm)]
+
+
+def by_group(answers: Iterable[Answer]) -> Mapping[str, list[Answer]]:
+    """Answers by prompt group, in the order in which groups first appear."""
+    found: dict[str, list[Answer]] = {}
+    for answer in answers:
+        found.setdefault(answer.group, []).append(answer)
+    return found
+
+
+def pairs(answers: Iterable[Answer]) -> list[tuple[Answer, Answer]]:
+    """Both orders of each text of the detect task: (blue first, red first)."""
+    found: dict[str, dict[str, Answer]] = {}
+    for answer in select(answers, "detect"):
+        found.setdefault(answer.id.rpartition("/")[0], {})[answer.arm] = answer
+    return [(both["blue-red"], both["red-blue"]) for both in found.values() if len(both) == 2]
+
+
+def as_json(value: Any) -> str:
+    """Stable JSON of plain data: the same value gives the same bytes."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

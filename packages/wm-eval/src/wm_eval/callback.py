@@ -1,0 +1,109 @@
+"""Evaluates both tasks inside any `transformers.Trainer`. Leaves the training bit for bit as it is.
+
+What is done with a report (manifest, logs, W&B) is the caller's: `on_report`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import TrainerCallback
+
+from wm_eval.preserve import preserved
+from wm_eval.run import BATCH_SIZE, evaluate
+
+if TYPE_CHECKING:
+    from transformers import TrainerControl, TrainerState, TrainingArguments
+
+    from wm_manifest import EvalReport
+
+
+class WatermarkEvalCallback(TrainerCallback):
+    """Evaluates before the first step, every `every` steps, and at the end.
+
+    `during` and `final` are keyword arguments of `evaluate` for the evaluations on the way (with
+    step 0) and for the last one; others go to both. With `out`, reports are written to
+    `out/step-000000` and so on. `every=0`: only before and after. All ranks evaluate, the main one
+    reports. Too little memory halves the batch, and in the end skips an evaluation with a warning:
+    it never ends a training.
+    """
+
+    def __init__(
+        self,
+        dataset_dir: str | Path,
+        *,
+        every: int,
+        on_report: Callable[[EvalReport], None],
+        out: str | Path | None = None,
+        at_start: bool = True,
+        at_end: bool = True,
+        during: Mapping[str, Any] | None = None,
+        final: Mapping[str, Any] | None = None,
+        tokenizer: Any = None,
+        **evaluate_kwargs: Any,
+    ) -> None:
+        self.dataset_dir = dataset_dir
+        self.every = every
+        self.on_report = on_report
+        self.out = Path(out) if out is not None else None
+        self.at_start, self.at_end = at_start, at_end
+        self.during = {**evaluate_kwargs, **(during or {})}
+        self.final = {**evaluate_kwargs, **(final or {})}
+        self.tokenizer = tokenizer
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        # A resumed training has its step 0 behind it.
+        if self.at_start and state.global_step == 0:
+            self._evaluate(state, self.during, kwargs)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        last = state.global_step >= state.max_steps
+        if self.every and state.global_step % self.every == 0 and not (last and self.at_end):
+            self._evaluate(state, self.during, kwargs)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.at_end:
+            self._evaluate(state, self.final, kwargs)
+
+    def _evaluate(
+        self, state: TrainerState, options: Mapping[str, Any], kwargs: Mapping[str, Any]
+    ) -> None:
+        model = kwargs["model"]
+        tokenizer = self.tokenizer or kwargs["processing_class"]
+        main = bool(state.is_world_process_zero)
+        out = self.out / f"step-{state.global_step:06d}" if self.out and main else None
+        batch_size = int(options.get("batch_size", BATCH_SIZE))
+        settings = {
+            "progress": main,
+            **options,
+            "step": state.global_step,
+            "out": out,
+        }
+        with preserved(model, tokenizer):
+            report = None
+            while report is None and batch_size:
+                try:
+                    report = evaluate(
+                        model, tokenizer, self.dataset_dir, **{**settings, "batch_size": batch_size}
+                    )
+                except torch.OutOfMemoryError:
+                    torch.cuda.empty_cache()
+                    batch_size //= 2
+        if report is None:
+            warnings.warn(
+                f"step {state.global_step}: not enough memory to evaluate even one answer at a "
+                "time; evaluation skipped",
+                stacklevel=2,
+            )
+        elif main:
+            self.on_report(report)

@@ -1,0 +1,123 @@
+"""The command `wm-eval`. Parses, prints and exits; every step is in another module."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+
+BAD_INPUT = 2
+FAILED_CONTROL = 3
+INTERRUPTED = 130
+
+app = App(
+    name="wm-eval",
+    help="Evaluate how well a model writes and reads the red/blue watermark.",
+)
+
+
+@app.default
+def evaluate_command(
+    *,
+    model: str,
+    data: Path,
+    adapter: str | None = None,
+    out: Path | None = None,
+    split: str = "test",
+    limit: int | None = None,
+    seed: int = 0,
+    temperature: float = 0.7,
+    top_p: float = 0.8,
+    top_k: int = 20,
+    max_new_tokens: int | None = None,
+    batch_size: int = 64,
+    dtype: str = "auto",
+    device: str | None = None,
+    trained_with: Path | None = None,
+    all_figures: Annotated[bool, Parameter(name="--all")] = False,
+) -> int:
+    """Evaluate a model on both tasks.
+
+    Parameters
+    ----------
+    model
+        Model folder or hub id.
+    data
+        Dataset folder, as wm-data writes it.
+    adapter
+        LoRA adapter, a folder or hub id, put on the model.
+    out
+        Folder for eval.json and samples.jsonl.
+    split
+        Split of the dataset.
+    limit
+        At most so many prompts (each in three arms) and so many texts.
+    seed
+        Chooses the items under --limit and the random numbers of every answer.
+    temperature
+        0 is greedy.
+    top_p
+        Nucleus sampling; 1 switches it off.
+    top_k
+        0 switches it off.
+    max_new_tokens
+        Longest answer; by default half as long again as the longest gold answer.
+    batch_size
+        Answers sampled together.
+    dtype
+        auto, float32, bfloat16 or float16.
+    device
+        cpu, cuda, cuda:1 ...; by default the GPU when there is one.
+    trained_with
+        manifest.json of the run or dataset that the model was trained with, to check against.
+    all_figures
+        Print every figure and not only the headlines.
+    """
+    from rich.console import Console
+
+    from wm_eval.loading import load_model
+    from wm_eval.run import evaluate, model_ref
+    from wm_eval.show import table, warning
+
+    loaded, tokenizer = load_model(model, adapter, dtype=dtype, device=device)
+    report = evaluate(
+        loaded,
+        tokenizer,
+        data,
+        split=split,
+        limit=limit,
+        seed=seed,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+        out=out,
+        trained_with=trained_with,
+        model_ref=model_ref(loaded, model, adapter),
+    )
+    console = Console()
+    console.print(table(report, every_figure=all_figures))
+    if out is not None:
+        console.print(f"written: {out / 'eval.json'}, {out / 'samples.jsonl'}", soft_wrap=True)
+    if not report.valid:
+        print(warning(report), file=sys.stderr)
+        return FAILED_CONTROL
+    return 0
+
+
+def main(tokens: list[str] | None = None) -> None:
+    """Entry point: exit 2 on bad input, 3 on a failed control, 130 on Ctrl-C."""
+    from wm_eval.errors import WmEvalError
+
+    try:
+        code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+    except (CycloptsError, WmEvalError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    sys.exit(code if isinstance(code, int) else 0)

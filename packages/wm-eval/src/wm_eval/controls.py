@@ -1,0 +1,155 @@
+"""Checks that the evaluation itself is sound. Each can fail it; none can be left out by the caller.
+
+A control judges the evaluation, not the model: a bad model passes them all.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import wm_prompts
+import wm_score
+from wm_eval.answers import Answer, select
+from wm_eval.errors import WmEvalError
+from wm_eval.items import COLOURS, Dataset, Item, groups_of
+from wm_manifest import Control, DatasetManifest, ManifestError, RunManifest, load
+
+GOLD_AT_LEAST = 0.99
+SHUFFLED_AT_MOST = 0.55
+NEUTRAL_AT_MOST = 0.98
+SHUFFLES = 200
+
+
+def run_controls(
+    data: Dataset,
+    answers: Sequence[Answer],
+    chat_template_sha256: str | None,
+    trained_with: Path | None = None,
+) -> list[Control]:
+    """All controls, in a fixed order. `trained_with` adds those that need the training's record."""
+    controls = [
+        gold_answers([*data.watermark, *data.detect]),
+        shuffled_labels(answers, data.manifest.seed),
+        neutral_false_positives(answers),
+        unseen_groups("test groups unseen in training", data, data.path),
+        templates(data.manifest, [*data.watermark, *data.detect]),
+    ]
+    if trained_with is not None:
+        controls += training_record(data, trained_with, chat_template_sha256)
+    return controls
+
+
+def gold_answers(items: Sequence[Item]) -> Control:
+    """The dataset's own answers must earn their colours: else the rule here is not its rule."""
+    gold = {(item.text, item.expected) for item in items if item.expected}
+    right = [wm_score.score(text).verdict == colour for text, colour in sorted(gold, key=str)]
+    value = sum(right) / len(right) if right else None
+    return Control(
+        name="gold answers earn their colour",
+        passed=value is not None and value >= GOLD_AT_LEAST,
+        value=value,
+        expected=f"at least {GOLD_AT_LEAST}",
+    )
+
+
+def shuffled_labels(answers: Sequence[Answer], seed: int) -> Control:
+    """Accuracy against labels dealt out at random, mean of many deals.
+
+    Above one half it would mean that one label can be guessed without reading a text.
+    """
+    own = select(answers, "detect")
+    labels, verdicts = [a.expected for a in own], [a.verdict for a in own]
+    dealer = random.Random(seed)
+    hits = 0
+    for _ in range(SHUFFLES):
+        dealer.shuffle(labels)
+        hits += sum(label == verdict for label, verdict in zip(labels, verdicts, strict=True))
+    value = hits / (SHUFFLES * len(own)) if own else None
+    return Control(
+        name="shuffled labels give chance",
+        passed=value is None or value <= SHUFFLED_AT_MOST,
+        value=value,
+        expected=f"at most {SHUFFLED_AT_MOST}",
+    )
+
+
+def neutral_false_positives(answers: Sequence[Answer]) -> Control:
+    """The larger of the two colours' rates when no codebook is asked for, by the rule alone.
+
+    Where it is near 1 the arm is no null: success at that colour says nothing about obedience.
+    """
+    own = select(answers, "watermark", "neutral")
+    rates = [sum(a.verdict == colour for a in own) / len(own) for colour in COLOURS if own]
+    value = max(rates, default=None)
+    return Control(
+        name="neutral arm can serve as a null",
+        passed=value is not None and value <= NEUTRAL_AT_MOST,
+        value=value,
+        expected=f"at most {NEUTRAL_AT_MOST} of neutral answers in one colour",
+    )
+
+
+def unseen_groups(name: str, data: Dataset, folder: Path) -> Control:
+    """No prompt group that is asked here stands in the training split of `folder`."""
+    asked = {item.group for item in [*data.watermark, *data.detect]}
+    seen = asked & groups_of(folder, "train") if data.split != "train" else asked
+    return Control(
+        name=name,
+        passed=not seen,
+        value=float(len(seen)),
+        expected=f"0 of {len(asked)} groups",
+    )
+
+
+def templates(manifest: DatasetManifest, items: Sequence[Item]) -> Control:
+    """The wordings used here are byte for byte those that the dataset was built with."""
+    built = {template.id: template.sha256 for template in manifest.templates}
+    used = {f"watermark/{i.arm}/{i.variant}" for i in items if i.task == "watermark"}
+    other = [id for id in sorted(used) if id in built and built[id] != wm_prompts.sha256(id)]
+    return Control(
+        name="prompt templates are the dataset's",
+        passed=not other,
+        value=float(len(other)),
+        expected="0 templates differ" + (f"; differing: {', '.join(other)}" if other else ""),
+    )
+
+
+def training_record(
+    data: Dataset, manifest: Path, chat_template_sha256: str | None
+) -> list[Control]:
+    """Against the manifest of a run or of a training dataset: groups, wordings, chat template."""
+    try:
+        run = load(RunManifest, manifest)
+    except ManifestError as no_run:
+        try:
+            load(DatasetManifest, manifest)
+        except ManifestError:
+            raise WmEvalError(
+                f"--trained-with {manifest}: neither a run's nor a dataset's manifest: {no_run}"
+            ) from no_run
+        return [
+            unseen_groups("test groups unseen in the named training set", data, manifest.parent)
+        ]
+    if run.dataset is None:
+        raise WmEvalError(f"--trained-with {manifest}: this run never had a dataset")
+    folder = manifest.parent / run.dataset.path
+    trained: Mapping[str, str] = {template.id: template.sha256 for template in run.templates}
+    used = {f"watermark/{item.arm}/{item.variant}" for item in data.watermark}
+    other = [id for id in sorted(used) if id in trained and trained[id] != wm_prompts.sha256(id)]
+    return [
+        unseen_groups("test groups unseen in the training run", data, folder),
+        Control(
+            name="prompt templates are the training run's",
+            passed=not other,
+            value=float(len(other)),
+            expected="0 templates differ" + (f"; differing: {', '.join(other)}" if other else ""),
+        ),
+        Control(
+            name="chat template is the training run's",
+            passed=run.chat_template_sha256 in (None, chat_template_sha256),
+            value=None,
+            expected=f"sha256 {run.chat_template_sha256}, here {chat_template_sha256}",
+        ),
+    ]

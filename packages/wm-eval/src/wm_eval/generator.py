@@ -1,0 +1,43 @@
+"""What an evaluation asks of a model, and what it gets back. Imports no model library.
+
+The one interface between the evaluation and whatever answers: Hugging Face models, vLLM, or a
+script in a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from wm_manifest import Decoding
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt to be answered once. Requests of one `family` share the beginning of a prompt."""
+
+    id: str
+    messages: tuple[Mapping[str, str], ...]
+    seed: int
+    max_new_tokens: int
+    family: str
+    options: tuple[str, ...] = ()  # words whose log-probability as the answer is wanted
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer: its text without the end of turn, and how it came to its end."""
+
+    text: str
+    tokens: int  # sampled, the end of turn not counted
+    stopped: bool  # the model ended its turn itself; False: cut at max_new_tokens
+    options: Mapping[str, float] = field(default_factory=lambda: {})  # natural logarithms
+
+
+class Generator(Protocol):
+    """Whatever answers requests."""
+
+    def answer(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[dict[str, Reply]]:
+        """Yield replies by request id, batch by batch, each request answered once."""
+        ...

@@ -1,0 +1,89 @@
+"""Judges one reply: the rule's verdict for a written answer, the colour word for a read one.
+
+Asks no model. Sees the answer alone, decoded and encoded again: never the prompt, never the ids
+that a model happened to sample.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+from importlib import resources
+
+import wm_score
+from wm_eval.answers import Answer, Kind
+from wm_eval.generator import Reply
+from wm_eval.items import COLOURS, Item
+
+_WORD = re.compile(r"\w+")
+
+
+def judge(item: Item, reply: Reply) -> Answer:
+    """The answer with its verdict. In the neutral arm nothing is asked for, so nothing passes."""
+    score = wm_score.score(reply.text)
+    if item.task == "watermark":
+        kind = failure(reply)
+        verdict = str(score.verdict)
+        # The rule's verdict alone is not success: an answer that was cut or refused is none.
+        passed = kind == "ok" and verdict == item.expected
+    else:
+        verdict = read_colour(reply.text)
+        kind = "empty" if not reply.text.strip() else "ok" if verdict != "none" else "unparseable"
+        passed = verdict == item.expected
+    return Answer(
+        id=item.id,
+        task=item.task,
+        group=item.group,
+        arm=item.arm,
+        variant=item.variant,
+        heldout_wording=item.heldout_wording,
+        messages=[dict(message) for message in item.messages],
+        expected=item.expected,
+        text=item.text,
+        answer=reply.text,
+        tokens=reply.tokens,
+        stopped=reply.stopped,
+        options=dict(reply.options),
+        kind=kind,
+        verdict=verdict,
+        even=score.even,
+        odd=score.odd,
+        ignored=score.ignored,
+        passed=passed,
+    )
+
+
+def failure(reply: Reply) -> Kind:
+    """Why a written answer is none: empty, refused or cut at the token limit; else "ok".
+
+    >>> failure(Reply(text=" ", tokens=1, stopped=True))
+    'empty'
+    >>> failure(Reply(text="I’m sorry, but no.", tokens=6, stopped=True))
+    'refused'
+    >>> failure(Reply(text="Rain falls", tokens=2, stopped=False))
+    'truncated'
+    """
+    start = unicodedata.normalize("NFKC", reply.text).replace("\u2019", "'").casefold().strip()
+    if not start:
+        return "empty"
+    if start.startswith(refusals()):
+        return "refused"
+    return "ok" if reply.stopped else "truncated"
+
+
+def read_colour(text: str) -> str:
+    """The one colour that the answer names, else "none": no colour is no answer, and both are none.
+
+    >>> read_colour("Blue."), read_colour("red or blue"), read_colour("reddish")
+    ('blue', 'none', 'none')
+    """
+    named = {word for word in _WORD.findall(text.casefold()) if word in COLOURS}
+    return named.pop() if len(named) == 1 else "none"
+
+
+@functools.cache
+def refusals() -> tuple[str, ...]:
+    """Beginnings of answers that decline, casefolded, from the data file."""
+    text = (resources.files("wm_eval") / "data" / "refusals.txt").read_text(encoding="utf-8")
+    return tuple(line for line in text.splitlines() if line)

@@ -1,0 +1,139 @@
+"""Loads a model, its tokenizer and an adapter for evaluation. Evaluates nothing.
+
+Local folders and hub ids alike. Every way in which the parts do not fit together is an error with
+the two sides in it: a wrong base answers fluently and scores badly.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from wm_eval.errors import WmEvalError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def load_model(
+    location: str | Path,
+    adapter: str | Path | None = None,
+    dtype: str = "auto",
+    device: str | None = None,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model in evaluation mode and its tokenizer. Raises `WmEvalError`.
+
+    `device=None` takes the GPU when there is one. `dtype="auto"` keeps what was saved, except on a
+    CPU, where half precision is slow and is widened to float32.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    if dtype not in DTYPES:
+        raise WmEvalError(f"dtype {dtype!r} is not known; choose one of {', '.join(DTYPES)}")
+    location = str(location)
+    _check_model(location)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    wanted: Any = "auto" if dtype == "auto" else getattr(torch, dtype)
+    if dtype == "auto" and device == "cpu":
+        wanted = torch.float32
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(location)
+        model: Any = AutoModelForCausalLM.from_pretrained(location, dtype=wanted)
+    except (OSError, ValueError, KeyError) as error:
+        raise WmEvalError(
+            f"{location} cannot be loaded as a causal model: {_short(error)}"
+        ) from error
+    if adapter is not None:
+        model = _with_adapter(model, location, str(adapter))
+    return cast("PreTrainedModel", model.to(device).eval()), tokenizer
+
+
+def _check_model(location: str) -> None:
+    folder = Path(location)
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise WmEvalError(
+            f"{location} is an adapter and not a model; give its base model as the model "
+            f"and this folder with --adapter"
+        )
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise WmEvalError(
+            f"{location} has no config.json: it is no Hugging Face model folder "
+            "(a run's model is in RUN/model)"
+        )
+    if not folder.exists() and (location.startswith((".", "/", "~")) or location.count("/") > 1):
+        raise WmEvalError(
+            f"{location} does not exist; give a model folder or a hub id (owner/name)"
+        )
+
+
+def _with_adapter(model: Any, location: str, adapter: str) -> Any:
+    """The model with the adapter on it, after the base was compared with the one it was made for."""
+    from peft import PeftModel
+
+    config = _adapter_config(adapter)
+    shapes = {name: tuple(value.shape) for name, value in model.named_parameters()}
+    _check_base(config, location, adapter)
+    try:
+        adapted: Any = PeftModel.from_pretrained(model, adapter)
+    except (RuntimeError, ValueError, OSError, KeyError) as error:
+        raise WmEvalError(
+            f"the adapter {adapter} does not fit the model {location}: {_short(error)}; it was made "
+            f"for {config.get('base_model_name_or_path')} ({len(shapes)} weights here)"
+        ) from error
+    return adapted
+
+
+def _adapter_config(adapter: str) -> dict[str, Any]:
+    folder = Path(adapter)
+    if not folder.is_dir():
+        if adapter.startswith((".", "/", "~")) or adapter.count("/") != 1:
+            raise WmEvalError(f"adapter {adapter} does not exist; give a folder or a hub id")
+        from huggingface_hub import hf_hub_download
+
+        try:
+            path = Path(hf_hub_download(adapter, "adapter_config.json"))
+        except (
+            Exception
+        ) as error:  # the hub's client has a dozen of its own, and those of its transport
+            raise WmEvalError(
+                f"adapter {adapter} cannot be read from the hub: {_short(error)}"
+            ) from error
+        return cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
+    if not (folder / "adapter_config.json").is_file():
+        merged = (folder / "config.json").is_file()
+        raise WmEvalError(
+            f"{adapter} is a whole model and not an adapter; give it as the model, without --adapter"
+            if merged
+            else f"{adapter} has no adapter_config.json: it is no adapter folder"
+        )
+    if not any((folder / f"adapter_model.{kind}").is_file() for kind in ("safetensors", "bin")):
+        raise WmEvalError(
+            f"{adapter} has no adapter_model.safetensors; was its saving interrupted?"
+        )
+    try:
+        return cast(
+            "dict[str, Any]", json.loads((folder / "adapter_config.json").read_text("utf-8"))
+        )
+    except ValueError as error:
+        raise WmEvalError(f"{adapter}/adapter_config.json is not JSON: {error}") from error
+
+
+def _check_base(config: dict[str, Any], location: str, adapter: str) -> None:
+    """Refuse another base by name. Two local paths may be one moved folder: shapes decide there."""
+    made_for = str(config.get("base_model_name_or_path") or "")
+    local = Path(location).is_dir() or Path(made_for).is_absolute() or made_for.count("/") != 1
+    if made_for and not local and made_for != location:
+        raise WmEvalError(
+            f"the adapter {adapter} was made for {made_for}, not for {location}; "
+            f"give --model {made_for}"
+        )
+
+
+def _short(error: BaseException) -> str:
+    """The first line that says something: torch and the hub write whole pages."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2])[:300] or type(error).__name__

@@ -1,0 +1,36 @@
+"""The detect task read from log-probabilities of the two words instead of from what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wm_eval.answers import Answer, pairs, select
+from wm_eval.items import COLOURS
+from wm_eval.metrics.orders import first
+from wm_eval.stats import rate
+from wm_manifest import Estimate
+
+
+def likelihood(answers: Sequence[Answer]) -> dict[str, Estimate]:
+    """Accuracy, both orders, biases, and agreement with the written answer (of all answers)."""
+    own = [a for a in select(answers, "detect") if a.options]
+    if not own:
+        return {}
+    groups = [a.group for a in own]
+    both = pairs(own)
+    return {
+        "detect/likelihood/accuracy": rate([likelier(a) == a.expected for a in own], groups),
+        "detect/likelihood/both_orders": rate(
+            [all(likelier(a) == a.expected for a in pair) for pair in both],
+            [one.group for one, _ in both],
+        ),
+        "detect/likelihood/position_bias": rate([likelier(a) == first(a) for a in own], groups),
+        "detect/likelihood/label_bias": rate([likelier(a) == "red" for a in own], groups),
+        "detect/likelihood/agreement": rate([likelier(a) == a.verdict for a in own], groups),
+    }
+
+
+def likelier(answer: Answer) -> str:
+    """The word with the higher log-probability; "none" when they are equal: a tie is no answer."""
+    red, blue = (answer.options[colour] for colour in COLOURS)
+    return "none" if red == blue else "red" if red > blue else "blue"

@@ -1,0 +1,44 @@
+"""Puts back everything an evaluation could change in a running training. Evaluates nothing."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@contextmanager
+def preserved(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Iterator[None]:
+    """Evaluation mode inside; after it modes, random states, cache flag and padding as before.
+
+    Modes are put back module by module: `model.train()` would wake a part that was frozen in
+    evaluation mode.
+    """
+    modules: Any = dict(model.named_modules())
+    modes = {name: module.training for name, module in modules.items()}
+    config: Any = model.config
+    use_cache = getattr(config, "use_cache", None)
+    padding_side = tokenizer.padding_side
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    model.eval()
+    try:
+        yield
+    finally:
+        for name, module in modules.items():
+            module.training = modes[name]
+        if use_cache is not None:
+            config.use_cache = use_cache
+        tokenizer.padding_side = padding_side
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+        if cuda:
+            torch.cuda.set_rng_state_all(cuda)

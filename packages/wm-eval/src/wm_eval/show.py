@@ -1,0 +1,150 @@
+"""Prints an evaluation to a terminal: progress, table, warnings. Computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from wm_eval.answers import Answer, select
+from wm_eval.items import ARMS, COLOURS
+from wm_manifest import Estimate, EvalReport, Sample
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+SAMPLES_PER_ARM = 3
+
+HEADLINES = (
+    "watermark/red/success",
+    "watermark/blue/success",
+    "watermark/neutral/red_rate",
+    "watermark/neutral/blue_rate",
+    "watermark/red/lift",
+    "watermark/blue/lift",
+    "watermark/red/red_share",
+    "watermark/blue/blue_share",
+    "watermark/neutral/red_share",
+    "detect/accuracy",
+    "detect/accuracy/red",
+    "detect/accuracy/blue",
+    "detect/both_orders",
+    "detect/position_bias",
+    "detect/label_bias",
+    "detect/unparseable",
+    "detect/likelihood/accuracy",
+    "detect/likelihood/both_orders",
+)
+
+
+def number(value: float | None) -> str:
+    """Three places, or a dash where there was nothing to measure.
+
+    >>> number(0.5), number(None), number(-0.0001)
+    ('0.500', '-', '0.000')
+    """
+    return "-" if value is None else f"{value:.3f}".replace("-0.000", "0.000")
+
+
+def interval(estimate: Estimate) -> str:
+    """The 95 % interval, or a dash.
+
+    >>> interval(Estimate(value=0.5, low=0.4, high=0.6, n=9))
+    '0.400 to 0.600'
+    """
+    if estimate.low is None or estimate.high is None:
+        return "-"
+    return f"{number(estimate.low)} to {number(estimate.high)}"
+
+
+def table(report: EvalReport, every_figure: bool = False) -> Table:
+    """The report's figures with interval, n and prompt groups; the headlines unless all are asked."""
+    from rich.table import Table
+
+    decoding = report.decoding
+    grid = Table(
+        title=f"{report.model.location} on {report.dataset}/{report.split}",
+        caption=f"temperature {decoding.temperature:g}, top-p {decoding.top_p:g}, "
+        f"top-k {decoding.top_k}, seed {decoding.seed}; intervals clustered by prompt",
+    )
+    for name, side in (
+        ("figure", "left"),
+        ("value", "right"),
+        ("95 % interval", "right"),
+        ("n", "right"),
+        ("prompts", "right"),
+    ):
+        grid.add_column(name, justify="right" if side == "right" else "left", no_wrap=True)
+    names = report.figures if every_figure else [n for n in HEADLINES if n in report.figures]
+    for name in names:
+        estimate = report.figures[name]
+        grid.add_row(
+            name,
+            number(estimate.value),
+            interval(estimate),
+            str(estimate.n),
+            str(estimate.n_groups),
+        )
+    return grid
+
+
+def warning(report: EvalReport) -> str:
+    """The failed controls in words; "" when all passed."""
+    failed = [control for control in report.controls if not control.passed]
+    if not failed:
+        return ""
+    lines = [
+        f"  {control.name}: found {number(control.value)}, expected {control.expected}"
+        for control in failed
+    ]
+    return "\n".join(["THIS EVALUATION IS NOT VALID. Failed controls:", *lines])
+
+
+def pick_samples(answers: Sequence[Answer]) -> list[Sample]:
+    """The first few answers of every arm and order: enough to see what the model does."""
+    picked: list[Answer] = []
+    for task, arms in (
+        ("watermark", ARMS),
+        ("detect", [f"{a}-{b}" for a in COLOURS for b in COLOURS]),
+    ):
+        for arm in arms:
+            picked += select(answers, task, arm)[:SAMPLES_PER_ARM]
+    return [sample(answer) for answer in picked]
+
+
+def sample(answer: Answer) -> Sample:
+    """An answer as the manifest keeps it."""
+    system = [m["content"] for m in answer.messages if m["role"] == "system"]
+    user = [m["content"] for m in answer.messages if m["role"] == "user"]
+    return Sample(
+        task=answer.task,
+        arm=answer.arm,
+        system=system[0] if system else None,
+        prompt=user[-1],
+        answer=answer.answer,
+        expected=answer.expected,
+        verdict=answer.verdict,
+        passed=answer.passed,
+        red_share=answer.share("red") if answer.task == "watermark" else None,
+    )
+
+
+@contextmanager
+def progress_bar(total: int, shown: bool) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr that the yielded function advances; nothing at all when not shown."""
+    if not shown:
+        yield lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    with Progress(
+        "evaluating",
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda done: bar.advance(task, done)
