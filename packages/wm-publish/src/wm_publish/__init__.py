@@ -2,5 +2,7 @@
 
 from wm_publish.card import render_card
 from wm_publish.errors import PublishError
+from wm_publish.release import plan
+from wm_publish.run import Outcome, prepare, publish
 
-__all__ = ["PublishError", "render_card"]
+__all__ = ["Outcome", "PublishError", "plan", "prepare", "publish", "render_card"]

@@ -1,0 +1,100 @@
+"""The command `wm-publish`. Prints; all work is in `wm_publish.run`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+
+if TYPE_CHECKING:
+    from wm_publish.run import Outcome
+
+app = App(name="wm-publish", help="Publish a training run on the Hugging Face hub.")
+
+
+@app.default
+def command(
+    run: Path,
+    /,
+    *,
+    repo_id: str | None = None,
+    private: Annotated[bool, Parameter(negative="--public")] = True,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    force: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Render the model card of RUN and upload adapter or model, card, manifest, figures and plots.
+
+    Parameters
+    ----------
+    run
+        A run folder, as wm-train makes it.
+    repo_id
+        Where to: user/name. By default where it went before, or your name and the run's.
+    private
+        Keep the repository private (the default), or make it public.
+    dry_run
+        Write the card to RUN/README.md and list what would be uploaded; upload nothing.
+    force
+        Write over a repository of something else, or over an evaluation with a larger n.
+    """
+    from wm_publish.run import prepare, publish
+
+    outcome = prepare(run, repo_id, private) if dry_run else publish(run, repo_id, private, force)
+    _show(run, outcome)
+    # 1, not 0: a script that goes on must not believe that it is published.
+    return 1 if outcome.staged else 0
+
+
+def main() -> None:
+    """Run the command. Exit 0: done; 1: laid ready but not uploaded; 2: an error; 130: Ctrl-C."""
+    from wm_manifest import ManifestError
+    from wm_publish.errors import PublishError
+
+    try:
+        code = app(exit_on_error=False, print_error=False, result_action="return_value")
+    except (PublishError, ManifestError, CycloptsError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(
+            "interrupted: the hub holds the old release or the new one, never a mixture",
+            file=sys.stderr,
+        )
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show(run: Path, outcome: Outcome) -> None:
+    from rich.console import Console
+    from rich.filesize import decimal
+    from rich.markup import escape
+    from rich.table import Table
+
+    release = outcome.release
+    console = Console(soft_wrap=True)
+    table = Table(title=f"Release of {escape(release.run)}", title_justify="left")
+    table.add_column("file")
+    table.add_column("size", justify="right")
+    table.add_column("SHA-256", style="dim")
+    for ref in release.files:
+        table.add_row(escape(ref.path), decimal(ref.bytes), ref.sha256[:12])
+    total = decimal(sum(ref.bytes for ref in release.files))
+    table.add_section()
+    table.add_row(f"{len(release.files)} files", total, "")
+    console.print(table)
+    access = "private" if release.private else "public"
+    where = release.repo_id or f"<your user name>/{release.run}"
+    if release.hub:
+        console.print(f"Published ({access}): {escape(release.hub.url)}")
+        return
+    push = f"wm-publish {run}" + (f" --repo-id {release.repo_id}" if release.repo_id else "")
+    push += "" if release.private else " --public"
+    if outcome.staged:
+        console.print(f"Not uploaded: {escape(str(outcome.reason))}")
+        console.print(f"The complete folder is {escape(str(outcome.staged))}. To upload it later:")
+    else:
+        console.print(f"Card: {escape(str(run / 'README.md'))}")
+        console.print(f"Nothing was uploaded. To upload to {escape(where)} ({access}):")
+    console.print(f"  {escape(push)}")

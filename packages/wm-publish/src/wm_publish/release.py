@@ -1,0 +1,178 @@
+"""Decides what of a run folder is published: an explicit list, checked. Uploads nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+
+from wm_manifest import FileRef, ReleaseManifest, RunManifest, load
+from wm_publish import secrets
+from wm_publish.card import render_card
+from wm_publish.errors import PublishError
+from wm_publish.figures import after, before
+from wm_publish.markup import is_image_path
+from wm_publish.metadata import base_is_on_hub
+
+CARD = "README.md"
+MANIFEST = "wm_manifest.json"
+EVALUATION = "eval.json"
+WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "adapter_model.safetensors")
+TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json")
+MODEL_FILES = (
+    *WEIGHTS,
+    *TOKENIZER,
+    "model.safetensors.index.json",
+    "config.json",
+    "generation_config.json",
+    "adapter_config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "merges.txt",
+    "chat_template.jinja",
+)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One file of a release: its path in the repository, size and hash, and where its bytes are."""
+
+    ref: FileRef
+    source: Path | bytes
+
+
+def plan(run_dir: Path | str, repo_id: str | None = None, private: bool = True) -> ReleaseManifest:
+    """The release that publishing `run_dir` would make. Writes nothing, talks to no hub.
+
+    Raises `PublishError` when a file is missing, altered since training, or holds a secret.
+    """
+    run = Path(run_dir)
+    manifest = read_manifest(run)
+    return release_of(manifest, collect(run, manifest, repo_id), repo_id, private)
+
+
+def release_of(
+    manifest: RunManifest, items: list[Item], repo_id: str | None, private: bool
+) -> ReleaseManifest:
+    """The record of a release of these items, not uploaded yet."""
+    return ReleaseManifest(
+        run=manifest.name,
+        repo_id=repo_id or (manifest.hub.repo_id if manifest.hub else None),
+        private=private,
+        files=[item.ref for item in items],
+    )
+
+
+def read_manifest(run: Path) -> RunManifest:
+    """The manifest of the run folder `run`."""
+    if not run.is_dir():
+        raise PublishError(f"{run}: no such folder; expected a run folder, as wm-train makes it")
+    return load(RunManifest, run / "manifest.json")
+
+
+def collect(run: Path, manifest: RunManifest, repo_id: str | None = None) -> list[Item]:
+    """Every file of the release with its bytes' whereabouts, sorted by path, free of secrets."""
+    sources: dict[str, Path | bytes] = {
+        CARD: render_card(manifest, repo_id).encode("utf-8"),
+        MANIFEST: _public_manifest(manifest),
+        **_model_files(run, manifest.output),
+    }
+    if manifest.output == "adapter" and not base_is_on_hub(manifest) and (run / "base").exists():
+        sources |= {f"base/{name}": path for name, path in _model_files(run, "base").items()}
+    if evaluation := after(manifest) or before(manifest):
+        path = _inside(run, evaluation.path)
+        sources[EVALUATION] = _file(path / EVALUATION if path.is_dir() else path, run)
+    for plot in manifest.plots:
+        if not is_image_path(plot):
+            raise PublishError(
+                f"plot {plot!r}: expected a plain relative path of a PNG or SVG file"
+            )
+        sources[plot] = _file(_inside(run, plot), run)
+    for path, source in sources.items():
+        secrets.refuse(path, source)
+    items = [Item(_ref(path, source), source) for path, source in sorted(sources.items())]
+    _check_unaltered(manifest, items)
+    return items
+
+
+def is_ours(path: str) -> bool:
+    """Whether a path in a repository is one that a release writes: stale ones are removed.
+
+    >>> is_ours("model-00001-of-00002.safetensors"), is_ours("notes.md"), is_ours(".gitattributes")
+    (True, False, False)
+    """
+    parent, _, name = path.rpartition("/")
+    if parent == "plots":
+        return is_image_path(path)
+    if not parent and name in (CARD, MANIFEST, EVALUATION):
+        return True
+    return parent in ("", "base") and _matches(name, MODEL_FILES)
+
+
+def _public_manifest(manifest: RunManifest) -> bytes:
+    # Without the hub's commit: a manifest that named it would differ after every upload.
+    public = manifest.model_copy(update={"hub": None})
+    return (public.model_dump_json(indent=2) + "\n").encode("utf-8")
+
+
+def _model_files(run: Path, folder: str) -> dict[str, Path | bytes]:
+    here = _inside(run, folder)
+    if not here.is_dir():
+        raise PublishError(f"{here}: no such folder; this run has no finished model to publish")
+    found = {path.name: path for path in sorted(here.iterdir()) if _matches(path.name, MODEL_FILES)}
+    config = "adapter_config.json" if folder == "adapter" else "config.json"
+    for wanted in (WEIGHTS, (config,), TOKENIZER if folder != "base" else ()):
+        if wanted and not any(_matches(name, wanted) for name in found):
+            raise PublishError(f"{here}: has no {wanted[0]}; was the run interrupted as it saved?")
+    return {name: _file(path, run) for name, path in found.items()}
+
+
+def _check_unaltered(manifest: RunManifest, items: list[Item]) -> None:
+    recorded = {ref.path: ref for ref in manifest.files}
+    for item in items:
+        known = recorded.get(f"{manifest.output}/{item.ref.path}")
+        if known and known.sha256 != item.ref.sha256:
+            raise PublishError(
+                f"{known.path}: not the file that training wrote (its SHA-256 begins "
+                f"{item.ref.sha256[:12]}, in the manifest {known.sha256[:12]}); restore it"
+            )
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _inside(run: Path, relative: str) -> Path:
+    pure = PurePosixPath(relative)
+    if pure.is_absolute() or ".." in pure.parts or "\\" in relative or "\0" in relative:
+        raise PublishError(f"{relative!r}: expected a path inside the run folder")
+    return run / pure
+
+
+def _file(path: Path, run: Path) -> Path:
+    """`path`, if it is a file and no link leads it out of the run folder."""
+    if not path.is_file():
+        raise PublishError(f"{path}: missing; the manifest lists it, or the model needs it")
+    if not path.resolve().is_relative_to(run.resolve()):
+        raise PublishError(f"{path}: leads out of the run folder; copy the file into it first")
+    return path
+
+
+def _ref(path: str, source: Path | bytes) -> FileRef:
+    digest, size = hashlib.sha256(), 0
+    for block in _blocks(source):
+        digest.update(block)
+        size += len(block)
+    return FileRef(path=path, bytes=size, sha256=digest.hexdigest())
+
+
+def _blocks(source: Path | bytes) -> Iterator[bytes]:
+    if isinstance(source, bytes):
+        yield source
+        return
+    with source.open("rb") as file:
+        while block := file.read(1 << 20):
+            yield block

@@ -1,0 +1,86 @@
+"""Tries again what may go right the next time. Knows which errors of the hub pass, and no more."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+R = TypeVar("R")
+
+ATTEMPTS = 6
+FIRST_WAIT_S = 1.0
+LONGEST_WAIT_S = 60.0
+# 409 and 412: someone else was faster; the next attempt reads the repository's state anew.
+PASSING = {408, 409, 412, 425, 429, 500, 502, 503, 504}
+
+
+class HubUnreachable(Exception):  # noqa: N818 - a state, and not the user's error
+    """The hub could not be reached, or kept failing, in all attempts."""
+
+
+def with_retries(action: Callable[[], R], sleep: Callable[[float], None] = time.sleep) -> R:
+    """Run `action` until it succeeds, waiting longer each time, or as long as the hub asks for.
+
+    `action` must be safe to repeat even when it did its work and only the answer was lost. Raises
+    `HubUnreachable` when attempts run out; any error that would come again comes at once.
+    """
+    wait_s = FIRST_WAIT_S
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            return action()
+        except Exception as error:
+            if not may_pass(error):
+                raise
+            if left == 0 or _is_offline(error):
+                raise HubUnreachable(_short(error)) from error
+            asked_s = retry_after(error)
+            # Jitter, so that two publishers that collided do not collide again.
+            jittered_s = wait_s * (1 + random.random() / 4)
+            sleep(asked_s if asked_s is not None else jittered_s)
+            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether the error, or one that caused it, is a network fault or a passing answer."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    # The hub's client builds on one of two HTTP libraries, by version; the base of its own error is
+    # the base of every error of the one in use.
+    http_error = HfHubHTTPError.__mro__[1]
+    for cause in _causes(error):
+        if isinstance(cause, HfHubHTTPError):
+            return cause.response.status_code in PASSING
+        if isinstance(cause, (http_error, ConnectionError, TimeoutError, json.JSONDecodeError)):
+            return True
+    return False
+
+
+def retry_after(error: BaseException) -> float | None:
+    """Seconds that the hub asked to wait, at most ten minutes; None when it did not ask."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    for cause in _causes(error):
+        if isinstance(cause, HfHubHTTPError):
+            asked = cause.response.headers.get("retry-after", "")
+            return min(float(asked), 600.0) if asked.isdigit() else None
+    return None
+
+
+def _is_offline(error: BaseException) -> bool:
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    return any(isinstance(cause, OfflineModeIsEnabled) for cause in _causes(error))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _short(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"

@@ -1,0 +1,164 @@
+"""Publishing, step by step: card, list, checks, one commit, and the commit noted in the run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from wm_manifest import HubRef, ReleaseManifest, RunManifest, save
+from wm_publish.errors import PublishError
+from wm_publish.markup import is_hub_id
+from wm_publish.release import CARD, Item, collect, read_manifest, release_of
+from wm_publish.retry import HubUnreachable, may_pass, with_retries
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+R = TypeVar("R")
+
+STAGED = "publish"  # the folder in the run that waits for a token or a network
+RELEASE = "release.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What publishing did. `release.hub` is None and `reason` says why when nothing went up."""
+
+    release: ReleaseManifest
+    staged: Path | None = None
+    reason: str | None = None
+
+
+def prepare(run_dir: Path | str, repo_id: str | None = None, private: bool = True) -> Outcome:
+    """A dry run: write the card into the run folder and return the release it would be part of."""
+    run = Path(run_dir)
+    manifest = read_manifest(run)
+    items = collect(run, manifest, repo_id)
+    _write_card(run, items)
+    return Outcome(release_of(manifest, items, repo_id, private), reason="a dry run")
+
+
+def publish(
+    run_dir: Path | str,
+    repo_id: str | None = None,
+    private: bool = True,
+    force: bool = False,
+    *,
+    token: str | None = None,
+    endpoint: str | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Outcome:
+    """Upload a run in one commit, or lay it ready in `RUN/publish/` when the hub is out of reach.
+
+    Without `repo_id` it goes where it went before, or to `<your user name>/<name of the run>`.
+    Raises `PublishError` for what would fail again: a refused token, a secret in a file, a public
+    repository, a larger evaluation already there.
+    """
+    run = Path(run_dir)
+    manifest = read_manifest(run)
+    if repo_id is not None and not is_hub_id(repo_id):
+        raise PublishError(f"{repo_id!r} is no repository name; expected the form user/name")
+    repo_id = repo_id or (manifest.hub.repo_id if manifest.hub else None)
+    try:
+        api = _connect(token, endpoint)
+        repo_id = repo_id or with_retries(lambda: _own_repo(api, manifest), sleep)
+        items = collect(run, manifest, repo_id)
+        hub = with_retries(lambda: _push(api, repo_id, items, private, force), sleep)
+    except HubUnreachable as reason:
+        return _stage(run, manifest, repo_id, private, str(reason))
+    _write_card(run, items)
+    release = release_of(manifest, items, repo_id, private).model_copy(update={"hub": hub})
+    save(release, run / RELEASE)
+    if manifest.hub != hub:
+        save(manifest.model_copy(update={"hub": hub}), run / "manifest.json")
+    return Outcome(release)
+
+
+def _connect(token: str | None, endpoint: str | None) -> HfApi:
+    from huggingface_hub import HfApi, get_token
+
+    token = token or get_token()
+    if not token:
+        raise HubUnreachable("no Hugging Face token; log in with `hf auth login` or set HF_TOKEN")
+    return HfApi(endpoint=endpoint, token=token, library_name="wm-publish")
+
+
+def _own_repo(api: HfApi, manifest: RunManifest) -> str:
+    user = _answered(lambda: cast("dict[str, Any]", api.whoami()))
+    repo_id = f"{user['name']}/{manifest.name}"
+    if not is_hub_id(repo_id):
+        raise PublishError(f"{repo_id!r} is no repository name; pass --repo-id user/name")
+    return repo_id
+
+
+def _push(api: HfApi, repo_id: str, items: list[Item], private: bool, force: bool) -> HubRef:
+    from wm_publish.hub import push
+
+    return _answered(lambda: push(api, repo_id, items, private, force))
+
+
+def _answered(action: Callable[[], R]) -> R:
+    """Turn an answer that would come again (no such user, no right to write) into our error."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return action()
+    except HfHubHTTPError as error:
+        if may_pass(error):
+            raise
+        said = error.server_message or str(error).strip().splitlines()[0]
+        raise PublishError(
+            f"the hub refused with status {error.response.status_code}: {said}; "
+            "check the repository's name and that the token may write to it"
+        ) from error
+    except (ValueError, RuntimeError, OSError) as error:
+        if may_pass(error):
+            raise
+        cause = error.__cause__ or error
+        raise PublishError(
+            f"the upload failed: {error} ({type(cause).__name__}: {cause})"
+        ) from error
+
+
+def _stage(
+    run: Path, manifest: RunManifest, repo_id: str | None, private: bool, reason: str
+) -> Outcome:
+    """Lay the complete folder ready: built beside, then swapped in, so it is never half there."""
+    items = collect(run, manifest, repo_id)
+    _write_card(run, items)
+    building, staged = run / f".{STAGED}.{os.getpid()}.tmp", run / STAGED
+    shutil.rmtree(building, ignore_errors=True)
+    try:
+        for item in items:
+            target = building / item.ref.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(item.source, bytes):
+                target.write_bytes(item.source)
+            else:
+                _link_or_copy(item.source, target)
+        shutil.rmtree(staged, ignore_errors=True)
+        building.rename(staged)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    release = release_of(manifest, items, repo_id, private)
+    save(release, run / RELEASE)
+    return Outcome(release, staged, reason)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source.resolve(), target)  # weights are large, and the copy is never changed
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _write_card(run: Path, items: list[Item]) -> None:
+    card = next(item.source for item in items if item.ref.path == CARD)
+    assert isinstance(card, bytes)
+    if not (run / CARD).is_file() or (run / CARD).read_bytes() != card:
+        (run / CARD).write_bytes(card)
