@@ -1,0 +1,77 @@
+"""Judges seed rows by the parity rule and says why a row is dropped. Splits and writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import wm_score
+from wm_data.recipe import AuditRules
+from wm_data.rows import Row
+
+# What each reason means, in the order in which they are tested: a row has the first that fits.
+REASONS = {
+    "empty": "the prompt or an answer is empty",
+    "equal answers": "both answers are the same text",
+    "special token": "the prompt or an answer holds a token such as <|im_end|>",
+    "few tokens": "an answer has fewer counted tokens than the recipe asks for",
+    "many tokens": "an answer has more counted tokens than the recipe allows",
+    "unequal lengths": "one answer is so much longer that its length tells the colour",
+    "red answer is not red": "at most 55 % of its counted tokens are even",
+    "blue answer is not blue": "at most 55 % of its counted tokens are odd",
+    "duplicate": "the same row stands earlier in the sources",
+    "held-out prompt": "its prompt is in the test split by way of another source",
+}
+
+SPECIAL_TOKENS = tuple(wm_score.decode([token]) for token in range(151_643, 151_669))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row with what wm-score reads in it. `reason` is empty for a row that is kept."""
+
+    row: Row
+    row_id: str
+    group: str
+    red: wm_score.Score
+    blue: wm_score.Score
+    reason: str = ""
+
+    @property
+    def kept(self) -> bool:
+        return not self.reason
+
+
+def audit(rows: Iterable[Row], rules: AuditRules) -> Iterator[Measured]:
+    """Measure every row and name the first rule it breaks. Order is kept, nothing is left out."""
+    seen: set[str] = set()
+    for row in rows:
+        red, blue = wm_score.score(row.red_answer), wm_score.score(row.blue_answer)
+        row_id = row.row_id
+        reason = _fault(row, red, blue, rules) or ("duplicate" if row_id in seen else "")
+        if not reason:
+            seen.add(row_id)
+        yield Measured(row, row_id, row.group, red, blue, reason)
+
+
+def _fault(row: Row, red: wm_score.Score, blue: wm_score.Score, rules: AuditRules) -> str:
+    texts = (row.prompt, row.red_answer, row.blue_answer)
+    counted = (red.counted, blue.counted)
+    lengths = sorted((len(row.red_answer), len(row.blue_answer)))
+    if not all(text.strip() for text in texts):
+        return "empty"
+    if row.red_answer == row.blue_answer:
+        return "equal answers"
+    if any(token in text for text in texts if "<" in text for token in SPECIAL_TOKENS):
+        return "special token"
+    if min(counted) < rules.min_counted:
+        return "few tokens"
+    if rules.max_counted is not None and max(counted) > rules.max_counted:
+        return "many tokens"
+    if lengths[1] > rules.max_length_ratio * lengths[0]:
+        return "unequal lengths"
+    if red.verdict != "red":
+        return "red answer is not red"
+    if blue.verdict != "blue":
+        return "blue answer is not blue"
+    return ""

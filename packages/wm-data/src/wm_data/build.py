@@ -1,0 +1,180 @@
+"""Builds a dataset folder from a recipe, step by step. Each step is a module of its own."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+
+import wm_prompts
+import wm_score
+from wm_data.audit import REASONS, Measured, audit
+from wm_data.card import render_card
+from wm_data.examples import EXAMPLES_PER_ROW, examples, template_ids
+from wm_data.progress import tracked
+from wm_data.recipe import Recipe, Role, load_recipe
+from wm_data.rows import digest
+from wm_data.sources import Opened, open_source
+from wm_data.split import SPLITS, split
+from wm_data.store import file_refs, staged
+from wm_data.tables import write_examples, write_seeds
+from wm_manifest import DatasetManifest, SourceRef, SplitCounts, TemplateRef, save
+
+CODEBOOK = f"{wm_score.CODEBOOK} {wm_score.COUNTED_SHA256}"
+
+
+def build(
+    recipe: Recipe | str | Path,
+    out: Path | str,
+    seed: int = 0,
+    limit: int | None = None,
+    progress: bool = True,
+    replace: bool = False,
+) -> DatasetManifest:
+    """Build the folder `out` and return its manifest; `WmDataError` for what a user can cause.
+
+    `limit` keeps about that many rows, at least one of every split, the same ones every time. The
+    folder appears whole or not at all, with the same bytes for the same recipe, sources and seed.
+    """
+    if not isinstance(recipe, Recipe):
+        recipe = load_recipe(recipe)
+    with staged(Path(out), replace) as folder:
+        opened = [open_source(source, seed) for source in recipe.sources]
+        rows = (row for source in opened for row in source.rows)
+        measured = list(audit(tracked(rows, "reading and auditing rows", progress), recipe.audit))
+        roles: dict[str, Role] = {source.id: source.role for source in recipe.sources}
+        splits, lost = split((item for item in measured if item.kept), roles, recipe.shares)
+        dropped = [item for item in measured if not item.kept] + lost
+        splits = _chosen(splits, seed, limit)
+        names = [*_write(folder, splits, seed, progress), _write_dropped(folder, dropped)]
+        manifest = DatasetManifest(
+            name=recipe.name,
+            recipe=recipe.model_dump(exclude_none=True),
+            seed=seed,
+            limit=limit,
+            codebook=CODEBOOK,
+            sources=[_source_ref(item, measured, splits) for item in opened],
+            splits={name: _counts(splits[name]) for name in SPLITS},
+            dropped=_reasons(dropped),
+            checks={"groups_in_two_splits": _shared_groups(splits)},
+            templates=_templates(),
+            packages={
+                name: version(name) for name in ("wm-data", "wm-score", "wm-prompts", "pyarrow")
+            },
+            files=file_refs(folder, sorted(names)),
+        )
+        (folder / "README.md").write_text(render_card(manifest), encoding="utf-8", newline="\n")
+        files = [*manifest.files, *file_refs(folder, ["README.md"])]
+        manifest = manifest.model_copy(update={"files": files})
+        save(manifest, folder / "manifest.json")
+    return manifest
+
+
+def _chosen(
+    splits: dict[str, list[Measured]], seed: int, limit: int | None
+) -> dict[str, list[Measured]]:
+    """Every split in an order drawn from the seed, cut to its part of the limit."""
+    total = sum(map(len, splits.values()))
+    chosen: dict[str, list[Measured]] = {}
+    left = limit
+    for name in reversed(SPLITS):  # training comes last and takes what the others leave
+        chosen[name] = sorted(splits[name], key=lambda item: digest(f"{seed}\n{item.row_id}"))
+        if limit is not None and left is not None:
+            part = left if name == "train" else limit * len(splits[name]) // total
+            chosen[name] = chosen[name][: max(1, part)]
+            left -= len(chosen[name])
+    return {name: chosen[name] for name in SPLITS}
+
+
+def _write(folder: Path, splits: dict[str, list[Measured]], seed: int, progress: bool) -> list[str]:
+    """Write examples and seeds of every split; return their names."""
+    names: list[str] = []
+    for part in ("data", "seeds"):
+        (folder / part).mkdir()
+    for name, items in splits.items():
+        lines = (line for item in items for line in examples(item, name, seed))
+        names += [f"data/{name}-00000-of-00001.parquet", f"seeds/{name}.parquet"]
+        total = EXAMPLES_PER_ROW * len(items)
+        write_examples(folder / names[-2], tracked(lines, f"writing {name}", progress, total))
+        write_seeds(folder / names[-1], items)
+    return names
+
+
+def _write_dropped(folder: Path, dropped: list[Measured]) -> str:
+    """One line a dropped row: where it was, why it went, what was measured."""
+    with (folder / "dropped.jsonl").open("w", encoding="utf-8", newline="\n") as file:
+        for item in dropped:
+            record = {
+                "row_id": item.row_id,
+                "source": item.row.source,
+                "place": item.row.place,
+                "reason": item.reason,
+                "red_answer": _shares(item.red),
+                "blue_answer": _shares(item.blue),
+                "prompt": item.row.prompt,
+            }
+            file.write(json.dumps(record) + "\n")
+    return "dropped.jsonl"
+
+
+def _shares(score: wm_score.Score) -> dict[str, float | int | str]:
+    return {
+        "red_share": round(score.red_share, 4),
+        "blue_share": round(score.blue_share, 4),
+        "counted": score.counted,
+        "verdict": score.verdict,
+    }
+
+
+def _source_ref(
+    opened: Opened, measured: list[Measured], splits: dict[str, list[Measured]]
+) -> SourceRef:
+    source = opened.source
+    return SourceRef(
+        id=source.id,
+        kind=source.kind,
+        location=source.location,
+        revision=opened.revision,
+        files=opened.files,
+        role=source.role,
+        rows_read=_of_source(measured, source.id),
+        rows_kept=sum(_of_source(items, source.id) for items in splits.values()),
+    )
+
+
+def _of_source(items: Iterable[Measured], source: str) -> int:
+    return sum(item.row.source == source for item in items)
+
+
+def _counts(items: list[Measured]) -> SplitCounts:
+    rows = len(items)
+    return SplitCounts(
+        rows=rows,
+        groups=len({item.group for item in items}),
+        examples=EXAMPLES_PER_ROW * rows,
+        by_task={"watermark": 2 * rows, "detect": 4 * rows},
+    )
+
+
+def _reasons(dropped: list[Measured]) -> dict[str, int]:
+    found = Counter(item.reason for item in dropped)
+    return {reason: found[reason] for reason in REASONS if found[reason]}
+
+
+def _shared_groups(splits: dict[str, list[Measured]]) -> int:
+    groups = [{item.group for item in items} for items in splits.values()]
+    return sum(map(len, groups)) - len(set[str]().union(*groups))
+
+
+def _templates() -> list[TemplateRef]:
+    return [
+        TemplateRef(
+            id=id,
+            sha256=wm_prompts.sha256(id),
+            text=wm_prompts.source(id),
+            heldout=id.split("/")[2].startswith("heldout"),
+        )
+        for id in template_ids()
+    ]

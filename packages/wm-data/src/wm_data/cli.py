@@ -1,0 +1,83 @@
+"""The command `wm-data`. Parses, prints and sets the exit code; the work is done elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
+from rich.console import Console
+
+from wm_data.errors import WmDataError
+
+app = App(name="wm-data", help="From seed rows to an audited ORPO dataset.")
+
+
+@app.command
+def build(
+    *,
+    recipe: str,
+    out: Path,
+    seed: int = 0,
+    limit: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    replace: bool = False,
+) -> None:
+    """Build a dataset folder.
+
+    Parameters
+    ----------
+    recipe
+        Name of a shipped recipe, or a YAML file.
+    out
+        The folder to make.
+    seed
+        Chooses wordings, order and, for the demo, words.
+    limit
+        Keep at most this many rows.
+    replace
+        Replace the folder if it is there.
+    """
+    from wm_data.build import build as run
+    from wm_data.show import summary
+
+    manifest = run(recipe, out, seed, limit, replace=replace)
+    Console().print(*summary(manifest, out), sep="\n")
+
+
+@app.command
+def show(folder: Path) -> None:
+    """Check a dataset folder against its manifest and print what is in it.
+
+    Parameters
+    ----------
+    folder
+        A folder made by `wm-data build`.
+    """
+    from wm_data.dataset import read
+    from wm_data.show import rows, summary
+
+    dataset = read(folder)
+    Console().print(*summary(dataset.manifest, folder), *rows(dataset), sep="\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; 0, or 2 for bad input, or 130 after Ctrl-C."""
+    try:
+        app(argv, exit_on_error=False, print_error=False, result_action="return_value")
+    except WmDataError as error:
+        return _fail(str(error))
+    except Exception as error:
+        if type(error).__module__.startswith("cyclopts"):
+            return _fail(" ".join(str(error).split()))
+        raise
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2

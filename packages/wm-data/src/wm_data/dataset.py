@@ -1,0 +1,83 @@
+"""Reads a dataset folder back and checks it against its manifest. Changes nothing."""
+
+# pyarrow has no types: what comes out of it is unknown to pyright.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false, reportUnknownMemberType=false
+# pyright: reportMissingTypeStubs=false
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wm_data.errors import WmDataError
+from wm_data.rows import Row
+from wm_data.store import sha256_of
+from wm_manifest import DatasetManifest, ManifestError, load
+
+if TYPE_CHECKING:
+    import datasets
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A whole dataset folder. Files are read when they are asked for."""
+
+    path: Path
+    manifest: DatasetManifest
+
+    def examples(self, split: str) -> datasets.Dataset:
+        """The examples of a split, in memory; nothing goes into the cache of `datasets`."""
+        import datasets
+
+        path = self._file(split, f"data/{split}-00000-of-00001.parquet")
+        return datasets.Dataset(cast(pa.Table, pq.read_table(path)))
+
+    def rows(self, split: str) -> list[Row]:
+        """The seed rows of a split."""
+        table = pq.read_table(self._file(split, f"seeds/{split}.parquet"))
+        names = ("source", "prompt", "red_answer", "blue_answer")
+        columns = [cast(list[str], table[name].to_pylist()) for name in names]
+        return [Row(*values) for values in zip(*columns, strict=True)]
+
+    def _file(self, split: str, name: str) -> Path:
+        if split not in self.manifest.splits:
+            known = ", ".join(self.manifest.splits)
+            raise WmDataError(f"{self.path}: has no split {split!r}; it has {known}")
+        return self.path / name
+
+
+def read(folder: Path | str, verify: bool = True) -> Dataset:
+    """Open a dataset folder; `WmDataError` when a file is missing or is not what was written.
+
+    `verify=False` looks at sizes alone, where hashing gigabytes again would be too slow.
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        raise WmDataError(f"{path}: no such folder; build it with `wm-data build`")
+    if not (path / "manifest.json").is_file():
+        raise WmDataError(f"{path}: has no manifest.json, so it is no dataset folder of wm-data")
+    try:
+        manifest = load(DatasetManifest, path / "manifest.json")
+    except ManifestError as error:
+        raise WmDataError(str(error)) from error
+    for ref in manifest.files:
+        file = path / ref.path
+        if not file.is_file():
+            raise WmDataError(f"{file}: is missing; build the dataset again")
+        size = file.stat().st_size
+        if size != ref.bytes:
+            raise WmDataError(
+                f"{file}: has {size:,} bytes, the manifest says {ref.bytes:,}; "
+                "it was changed after the build, build the dataset again"
+            )
+        if verify and sha256_of(file) != ref.sha256:
+            raise WmDataError(
+                f"{file}: its hash is not the manifest's; it was changed after the build, "
+                "build the dataset again"
+            )
+    return Dataset(path, manifest)

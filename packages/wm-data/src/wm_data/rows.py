@@ -1,0 +1,47 @@
+"""Seed rows and their identities. Knows nothing of sources, colours or splits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from dataclasses import dataclass, field
+
+SPACES = re.compile(r"\s+")
+ID_LENGTH = 16  # hex digits: 64 bits, a collision among 120,000 rows has odds of 4e-10
+
+
+@dataclass(frozen=True)
+class Row:
+    """One prompt and its two answers. `place` says where it was read, for error messages."""
+
+    source: str
+    prompt: str
+    red_answer: str
+    blue_answer: str
+    place: str = field(default="", compare=False)
+
+    @property
+    def row_id(self) -> str:
+        """Hash of the content: the same row from two sources has the same id."""
+        return digest(json.dumps([self.prompt, self.red_answer, self.blue_answer]))[:ID_LENGTH]
+
+    @property
+    def group(self) -> str:
+        """Hash of the normalised prompt: rows of one group never stand in two splits."""
+        return digest(normalise(self.prompt))[:ID_LENGTH]
+
+
+def normalise(prompt: str) -> str:
+    """The prompt as far as it counts for telling prompts apart: NFKC, casefold, single spaces.
+
+    >>> normalise("  What is\\n LAW?")
+    'what is law?'
+    """
+    return SPACES.sub(" ", unicodedata.normalize("NFKC", prompt).casefold()).strip()
+
+
+def digest(text: str) -> str:
+    """SHA-256 as hex. Lone surrogates, which JSON files can hold, are hashed as they are."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

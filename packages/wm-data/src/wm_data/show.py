@@ -1,0 +1,49 @@
+"""Tables about a dataset folder for the terminal. Reads only what it is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from wm_data.audit import REASONS
+from wm_data.dataset import Dataset
+from wm_manifest import DatasetManifest
+
+SAMPLES = 3
+
+
+def summary(manifest: DatasetManifest, folder: Path) -> list[RenderableType]:
+    """What was kept, and what was dropped and why."""
+    kept = Table(title=f"{manifest.name}, seed {manifest.seed}: {folder}", title_justify="left")
+    kept.add_column("split")
+    for name in ("rows", "prompts", "examples", "watermark", "detect"):
+        kept.add_column(name, justify="right")
+    for name, counts in manifest.splits.items():
+        tasks = [counts.by_task["watermark"], counts.by_task["detect"]]
+        numbers = [counts.rows, counts.groups, counts.examples, *tasks]
+        kept.add_row(name, *(f"{number:,}" for number in numbers))
+    read = sum(source.rows_read for source in manifest.sources)
+    if not manifest.dropped:
+        return [kept, f"{read:,} rows read, none dropped"]
+    lost = Table(
+        title=f"{sum(manifest.dropped.values()):,} of {read:,} rows dropped", title_justify="left"
+    )
+    lost.add_column("rows", justify="right")
+    lost.add_column("reason")
+    lost.add_column("meaning")
+    for reason, count in manifest.dropped.items():
+        lost.add_row(f"{count:,}", reason, REASONS[reason])
+    return [kept, lost]
+
+
+def rows(dataset: Dataset) -> list[RenderableType]:
+    """The first rows of the test split, to be read by a person."""
+    table = Table(title="first test rows", title_justify="left", show_lines=True)
+    for name, style in (("prompt", ""), ("red answer", "red"), ("blue answer", "blue")):
+        table.add_column(name, style=style, ratio=1)
+    for row in dataset.rows("test")[:SAMPLES]:
+        table.add_row(*map(escape, (row.prompt, row.red_answer, row.blue_answer)))
+    return [table]

@@ -1,0 +1,52 @@
+"""Puts rows into train, validation and test by prompt group. Looks at no answer.
+
+A row's split follows from its group's hash, its source's role and the shares: another source, a
+seed or a limit never moves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from wm_data.audit import Measured
+from wm_data.errors import WmDataError
+from wm_data.recipe import Role, Shares
+
+SPLITS = ("train", "validation", "test")
+
+
+def split_of(group: str, role: Role, shares: Shares) -> str:
+    """The split of a prompt group.
+
+    >>> split_of("0" * 16, "both", Shares(test=0.1)), split_of("0" * 16, "train", Shares(test=0.1))
+    ('test', 'train')
+    """
+    place = int(group, 16) / 16 ** len(group)  # uniform in [0, 1)
+    if role == "heldout" or (role == "both" and place < shares.test):
+        return "test"
+    if shares.test <= place < shares.test + shares.validation:
+        return "validation"
+    return "train"
+
+
+def split(
+    measured: Iterable[Measured], roles: dict[str, Role], shares: Shares
+) -> tuple[dict[str, list[Measured]], list[Measured]]:
+    """Rows by split, and those dropped since a held-out source has their prompt too."""
+    splits: dict[str, list[Measured]] = {name: [] for name in SPLITS}
+    for item in measured:
+        splits[split_of(item.group, roles[item.row.source], shares)].append(item)
+    test = {item.group for item in splits["test"]}
+    lost: list[Measured] = []
+    for name in ("train", "validation"):
+        lost += [
+            replace(item, reason="held-out prompt") for item in splits[name] if item.group in test
+        ]
+        splits[name] = [item for item in splits[name] if item.group not in test]
+    if not splits["train"]:
+        raise WmDataError(
+            "nothing is left to train on: every row is held out, was dropped, or shares its prompt "
+            "with a held-out row; check the roles of the sources and the audit rules"
+        )
+    return splits, lost
