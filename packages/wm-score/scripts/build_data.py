@@ -7,7 +7,9 @@
 
 - `vocabulary.bin`: the 256 single bytes in id order, then every longer token in id order with
   0xFF behind each but the last (no token longer than one byte holds a byte 0xFF);
-- `counted.bin`: one byte an id, 1 when the id is counted.
+- `counted.bin`: one byte an id, 1 when the id is counted;
+- `lefts.bin`: one byte an id, how many bytes its left half has (0 for a single byte): what its
+  merge joins.
 
 `classes` asks `tokenizers` which code points its `\\p{L}`, `\\p{N}` and `\\s` match and which take
 part in its NFC, and writes `classes.json`.
@@ -69,6 +71,7 @@ def build_vocabulary(path: Path) -> None:
     packed = b"".join(tokens[:256]) + SEPARATOR.join(tokens[256:])
     (DATA / "vocabulary.bin").write_bytes(packed)
     (DATA / "counted.bin").write_bytes(counted)
+    (DATA / "lefts.bin").write_bytes(bytes(256) + lefts(model["merges"]))
     hashes = {
         "tokenizer_json": TOKENIZER_SHA256,
         "vocabulary": hashlib.sha256(packed).hexdigest(),
@@ -83,6 +86,11 @@ def check_merges(merges: list[list[str]], tokens: list[bytes], byte_of: dict[str
         made = bytes(byte_of[char] for char in left + right)
         if tokens[256 + rank] != made:
             sys.exit(f"error: merge {rank} makes {made!r}, token {256 + rank} is another")
+
+
+def lefts(merges: list[list[str]]) -> bytes:
+    """Bytes of the left half of each merge: in the file's alphabet one character is one byte."""
+    return bytes(len(left) for left, _ in merges)
 
 
 def byte_alphabet() -> list[str]:

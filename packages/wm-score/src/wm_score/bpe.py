@@ -1,7 +1,11 @@
 """Byte-level BPE over one piece of text. Splits nothing: the caller hands it one piece.
 
 A pair of neighbours merges when their bytes together are a token; the lowest id goes first, the
-leftmost of equals before the others. Three forms of the same thing, by length of the piece.
+leftmost of equals before the others. Four forms of the same thing, by length of the piece.
+
+Two of them rest on one fact: a list of tokens is the BPE of its bytes exactly when every two
+neighbours in it are the BPE of their own bytes (found and proved by the authors of GitHub's
+`bpe` crate; `tests/test_bpe.py` compares all forms).
 """
 
 from __future__ import annotations
@@ -9,6 +13,9 @@ from __future__ import annotations
 from array import array
 from heapq import heapify, heappop, heappush
 
+from wm_score.tables import lefts
+
+WORD = 40  # bytes; up to it the longest tokens first, from the left
 SHORT = 160  # bytes; above it the heap is faster than the scan
 BLOCK = 1 << 16  # bytes; the heap's memory is about 100 bytes a byte
 NEVER = 1 << 40  # above every id
@@ -26,8 +33,57 @@ def bpe(piece: bytes, ranks: dict[bytes, int]) -> list[int]:
         return [whole]
     if len(piece) > BLOCK:
         return _blocks(piece, ranks)
-    parts = _scan(piece, ranks) if len(piece) <= SHORT else _heap(piece, ranks)
+    if len(piece) <= WORD:
+        parts = _walk(piece, ranks, lefts())
+    else:
+        parts = _scan(piece, ranks) if len(piece) <= SHORT else _heap(piece, ranks)
     return [ranks[part] for part in parts]
+
+
+def _walk(piece: bytes, ranks: dict[bytes, int], lefts: bytes) -> list[bytes]:
+    """The longest token that fits its left neighbour, again and again, with steps back."""
+    n = len(piece)
+    parts: list[bytes] = []
+    dead: set[int] = set()  # places from which the rest cannot be spelled
+    start, end = 0, n
+    while True:
+        while end > start:
+            part = piece[start:end]
+            if (
+                part in ranks
+                and end not in dead
+                and (not parts or _fit(parts[-1], part, ranks, lefts))
+            ):
+                break
+            end -= 1
+        else:
+            dead.add(start)
+            end = start - 1
+            start -= len(parts.pop())
+            continue
+        parts.append(part)
+        if end == n:
+            return parts
+        start, end = end, n
+
+
+def _fit(left: bytes, right: bytes, ranks: dict[bytes, int], lefts: bytes) -> bool:
+    """Whether two tokens are the BPE of their bytes: undo their merges from the last to the first,
+    and see whether a merge across the border would have come before one of them.
+    """
+    limit = NEVER
+    while True:
+        if ranks.get(left + right, NEVER) < limit:
+            return False
+        left_id, right_id = ranks[left], ranks[right]
+        if (left_id > right_id and left_id >= 256) or right_id < 256:
+            if left_id < 256:
+                return True  # two single bytes
+            limit = left_id
+            left = left[lefts[left_id] :]
+        else:
+            limit = right_id + 1  # of two equal merges the left one goes first
+            right = right[: lefts[right_id]]
 
 
 def _scan(piece: bytes, ranks: dict[bytes, int]) -> list[bytes]:
@@ -94,9 +150,8 @@ def _heap(piece: bytes, ranks: dict[bytes, int]) -> list[bytes]:
 def _blocks(piece: bytes, ranks: dict[bytes, int]) -> list[int]:
     """The same for very long pieces, block by block, in memory bounded by the block.
 
-    A list of tokens is the BPE of its bytes when every two neighbours are the BPE of their own
-    bytes. So a block may begin at any token border of the one before it, if the pair across the
-    border passes that test; where it does not, the border moves back.
+    A block may begin at any token border of the one before it, if the two tokens at the border
+    fit; where they do not, the border moves back.
     """
     ids: list[int] = []
     lengths = array("H")  # bytes of each id
@@ -105,7 +160,8 @@ def _blocks(piece: bytes, ranks: dict[bytes, int]) -> list[int]:
     while True:
         block = piece[start : start + size]
         found = _heap(block, ranks)
-        if ids and not _neighbours(piece, start, lengths[-1], found[0], ranks):
+        last = piece[start - lengths[-1] : start] if ids else b""
+        if ids and not _fit(last, found[0], ranks, lefts()):
             ids.pop()
             start -= lengths.pop()
             size += 128  # so that the block after a step back still ends further on
@@ -122,11 +178,3 @@ def _blocks(piece: bytes, ranks: dict[bytes, int]) -> list[int]:
             ids.pop()
             back += lengths.pop()
         start -= back
-
-
-def _neighbours(
-    piece: bytes, border: int, left: int, right: bytes, ranks: dict[bytes, int]
-) -> bool:
-    """Whether the BPE of the two tokens' bytes is these two tokens."""
-    both = piece[border - left : border + len(right)]
-    return both not in ranks and _scan(both, ranks) == [both[:left], right]

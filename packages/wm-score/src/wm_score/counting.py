@@ -32,7 +32,8 @@ SPACED = 1 << 60  # the unit ends in white space: right only at the end of a tex
 FIELD = ODD - 1
 
 CUT = re.compile(f"[^{WHITE_SPACE}](?= )|[\r\n](?=[^{WHITE_SPACE}])")
-ENDS_WHITE = re.compile(f"[{WHITE_SPACE}]\\Z")
+PUNCTUATION = "!\"#$%&'()*+,-./:;=>?@[]^_`{|}~"  # no "<": it may begin an added token
+WHITE = frozenset(filter(re.compile(f"[{WHITE_SPACE}]").match, map(chr, range(0x3001))))
 SPACE_AFTER_WHITE = re.compile(f"(?<=[{WHITE_SPACE}]) ")
 
 
@@ -83,6 +84,8 @@ def _by_units(marked: str) -> int:
 
 
 def _by_pieces(text: str) -> int:
+    if "<" not in text:  # no added token
+        return sum(map(PIECES.__getitem__, pieces(text)))
     total = 0
     for place, segment in enumerate(segments(text)):
         total += IGNORED if place % 2 else sum(map(PIECES.__getitem__, pieces(segment)))
@@ -109,6 +112,26 @@ def _unpack(packed: int) -> Score:
     return Score(packed & FIELD, packed >> 20 & FIELD, packed >> 40)
 
 
+def _count_unit(unit: str) -> int:
+    if unit.isascii():  # the commonest kinds by hand: a word, a word with punctuation behind it
+        if unit.isalpha():
+            return _count_piece(b" " + unit.encode())
+        word = unit.rstrip(PUNCTUATION)
+        if word.isalpha():
+            return UNITS[word] + PIECES[unit[len(word) :]]
+    text = unit[1:] if unit[:1] == "\1" else " " + unit
+    text = text.replace("\0", " ")
+    return _by_pieces(text) + (SPACED if text[-1:] in WHITE else 0)
+
+
+def _count_piece(piece: bytes) -> int:
+    table = counted()
+    packed = 0
+    for token_id in bpe(piece, ranks()):
+        packed += (ODD if token_id & 1 else 1) if table[token_id] else IGNORED
+    return packed
+
+
 class _Units(dict[str, int]):
     """Counts by unit in two generations: when the younger is full, it replaces the older."""
 
@@ -120,11 +143,7 @@ class _Units(dict[str, int]):
     def __missing__(self, unit: str) -> int:
         packed = self.older.get(unit)
         if packed is None:
-            text = unit[1:] if unit[:1] == "\1" else " " + unit
-            text = text.replace("\0", " ")
-            packed = _by_pieces(text)
-            if ENDS_WHITE.search(text):
-                packed += SPACED
+            packed = _count_unit(unit)
         if len(unit) <= KEPT_CHARS:
             if len(self) >= UNITS_KEPT:
                 self.older = self.copy()
@@ -137,10 +156,7 @@ class _Pieces(dict[str, int]):
     """Counts by piece of the split pattern, forgetting all at once when it is full."""
 
     def __missing__(self, piece: str) -> int:
-        packed = 0
-        table = counted()
-        for token_id in bpe(piece.encode(), ranks()):
-            packed += (ODD if token_id % 2 else 1) if table[token_id] else IGNORED
+        packed = _count_piece(piece.encode())
         if len(piece) <= KEPT_CHARS:
             if len(self) >= PIECES_KEPT:
                 self.clear()

@@ -82,7 +82,7 @@ def nfc(text: str) -> str:
 
 @cache
 def _nfc_active() -> re.Pattern[str]:
-    ranges = (f"{chr(first)}-{chr(last)}" for first, last in classes().nfc_active if first > 127)
+    ranges = (f"{chr(first)}-{chr(last)}" for first, last in classes()["nfc_active"] if first > 127)
     return re.compile("[A-Za-z<=>" + "".join(ranges) + "]+")
 
 
@@ -92,7 +92,7 @@ class _Shapes(dict[int, str]):
     def __init__(self) -> None:
         known = classes()
         borders: dict[int, str] = {}
-        shaped = ((known.letter, "a"), (known.number, "0"), (known.space, "\t"))
+        shaped = ((known["letter"], "a"), (known["number"], "0"), (known["space"], "\t"))
         for ranges, _ in shaped:
             borders.update((last + 1, "!") for _, last in ranges)
         for ranges, shape in shaped:

@@ -6,10 +6,8 @@ running Python's Unicode version; `scripts/build_data.py` rebuilds them from the
 
 from __future__ import annotations
 
-import json
 import pkgutil
 from functools import cache
-from typing import NamedTuple
 
 CODEBOOK = "v1"
 TOKENIZER_SHA256 = "aeb13307a71acd8fe81861d94ad54ab689df773318809eed3cbe794b4492dae4"
@@ -48,15 +46,6 @@ ADDED_TOKENS = (
 VOCABULARY_SIZE = BASE_TOKENS + len(ADDED_TOKENS)
 
 
-class Classes(NamedTuple):
-    """Ranges of code points, first and last included, in rising order."""
-
-    letter: list[tuple[int, int]]
-    number: list[tuple[int, int]]
-    space: list[tuple[int, int]]
-    nfc_active: list[tuple[int, int]]
-
-
 def read(name: str) -> bytes:
     """One shipped file's bytes."""
     data = pkgutil.get_data("wm_score", f"data/{name}")
@@ -64,7 +53,7 @@ def read(name: str) -> bytes:
     return data
 
 
-@cache  # `functools.cache` keeps no signature for pyright on 3.9
+@cache
 def vocabulary() -> list[bytes]:
     """Bytes of every base token, in id order: 151,643 of them."""
     packed = read("vocabulary.bin")
@@ -81,16 +70,24 @@ def ranks() -> dict[bytes, int]:
 
 
 @cache
+def lefts() -> bytes:
+    """One byte an id: bytes of the left of the two tokens that its merge joins, 0 for a byte."""
+    return read("lefts.bin")
+
+
+@cache
 def counted() -> bytes:
     """One byte an id below 151643: 1 when the id holds a letter or number under Unicode 14."""
     return read("counted.bin")
 
 
 @cache
-def classes() -> Classes:
-    """The code points that the split pattern's classes and NFC know."""
+def classes() -> dict[str, list[tuple[int, int]]]:
+    """Code points of `letter`, `number`, `space` and `nfc_active`: ranges, both ends included."""
+    import json  # only text beyond ASCII needs it
+
     raw: dict[str, str] = json.loads(read("classes.json"))
-    return Classes(*(_ranges(raw[name]) for name in Classes._fields))
+    return {name: _ranges(ranges) for name, ranges in raw.items() if name != "made_with"}
 
 
 def _ranges(written: str) -> list[tuple[int, int]]:

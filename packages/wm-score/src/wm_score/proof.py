@@ -1,0 +1,120 @@
+"""How surprising a text would be if nobody had marked it. Knows the nulls; gives no verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Union
+
+from wm_score import null as nulls
+from wm_score.counting import chunks
+from wm_score.errors import InputError
+from wm_score.null import Null, distinct
+from wm_score.tables import BASE_TOKENS, counted
+from wm_score.tokenizer import encode
+
+DEFAULT = "default"
+NullLike = Union[str, Null]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """P-values of a text against unmarked text, one for each colour.
+
+    `documents` and `pieces` say how much unmarked text stands behind them; no p is below
+    1 / (pieces + 1). Each counted id is taken once, so that repeats are no evidence.
+    """
+
+    __slots__ = ("blue_p", "distinct_even", "distinct_odd", "documents", "null", "pieces", "red_p")
+
+    red_p: float
+    blue_p: float
+    distinct_even: int
+    distinct_odd: int
+    null: str
+    documents: int
+    pieces: int
+
+    def __reduce__(self) -> tuple[type[Evidence], tuple[object, ...]]:
+        return Evidence, (
+            self.red_p,
+            self.blue_p,
+            self.distinct_even,
+            self.distinct_odd,
+            self.null,
+            self.documents,
+            self.pieces,
+        )
+
+
+def evidence(text: str, null: NullLike = DEFAULT) -> Evidence:
+    """Evidence that a text carries either colour.
+
+    `null` is a shipped genre (`assistant_en`, `code`, `news_de`, `news_en`), a `Null` of one's
+    own, or `default`: the largest p over the shipped genres, for text of unknown origin.
+    Raises InputError for a name that is not shipped.
+
+    >>> found = evidence("The watermark, read twice.")
+    >>> found.red_p > 0.05, found.blue_p > 0.05
+    (True, True)
+    """
+    return evidence_of(distinct_ids(text), null)
+
+
+def evidence_of(ids: Iterable[int], null: NullLike = DEFAULT) -> Evidence:
+    """The same for counted ids."""
+    even, odd = distinct(ids)
+    against = choose(null)
+    ps = [one.p(even, odd) for one in against]
+    return Evidence(
+        red_p=max(red for red, _ in ps),
+        blue_p=max(blue for _, blue in ps),
+        distinct_even=even,
+        distinct_odd=odd,
+        null=null if isinstance(null, str) else null.name,
+        documents=min(one.documents for one in against),
+        pieces=min(one.pieces for one in against),
+    )
+
+
+def choose(null: NullLike) -> Sequence[Null]:
+    """The nulls that a p is the largest over."""
+    if isinstance(null, Null):
+        return [null]
+    shipped = nulls.shipped()
+    if null == DEFAULT:
+        return list(shipped.values())
+    if null not in shipped:
+        raise InputError(
+            f"null {null!r} is not shipped; expected {DEFAULT}, {', '.join(shipped)}, or a null "
+            "made with `wm-score calibrate`"
+        )
+    return [shipped[null]]
+
+
+def distinct_ids(text: str) -> set[int]:
+    """The counted ids that occur in a text."""
+    table = counted()
+    found: set[int] = set()
+    for chunk in chunks(text):
+        found.update(encode(chunk))
+    return {i for i in found if i < BASE_TOKENS and table[i]}
+
+
+def counted_ids(text: str) -> list[int]:
+    """The ids of a text that count, in order."""
+    table = counted()
+    return [i for i in encode(text) if i < BASE_TOKENS and table[i]]
+
+
+def fit_null(texts: Iterable[str], name: str, source: str = "") -> Null:
+    """A null of one's own, from unmarked texts that are independent of one another.
+
+    Raises InputError when they are too few: 99 pieces of 16 to 128 counted tokens are needed.
+    """
+    return nulls.fit(map(counted_ids, texts), name, source)
+
+
+def load_null(path: str) -> Null:
+    """A null from a file. Raises InputError."""
+    return nulls.load(path)
