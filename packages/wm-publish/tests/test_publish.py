@@ -241,8 +241,17 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("kind", FAULTS)
-@pytest.mark.parametrize("where", REQUESTS)
+QUICK = {(r"POST .*/commit/", "cut"), (r"POST .*/commit/", "lost"), (r"PUT /lfs/", "cut")}
+
+
+@pytest.mark.parametrize(
+    ("where", "kind"),
+    [
+        pytest.param(where, kind, marks=() if (where, kind) in QUICK else pytest.mark.slow)
+        for where in REQUESTS
+        for kind in FAULTS
+    ],
+)
 def test_fifty_faults_leave_old_or_new_and_a_rerun_completes(hub, push, make_run, where, kind):
     push(make_run("old", steps=100))
     old, run = published(hub), make_run("new", n=960, steps=300)

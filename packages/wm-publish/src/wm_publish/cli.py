@@ -53,7 +53,9 @@ def main() -> None:
     from wm_publish.errors import PublishError
 
     try:
-        code = app(exit_on_error=False, print_error=False, result_action="return_value")
+        code = app(
+            sys.argv[1:], exit_on_error=False, print_error=False, result_action="return_value"
+        )
     except (PublishError, ManifestError, CycloptsError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
