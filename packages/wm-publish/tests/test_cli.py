@@ -43,6 +43,15 @@ def test_dry_run_renders_the_card_lists_files_with_sizes_and_uploads_nothing(run
     assert not (run / "publish").exists()
 
 
+def test_dry_run_of_an_interrupted_run_writes_the_card_and_says_what_is_missing(run_cli, make_run):
+    run = make_run(status="interrupted", evaluations=[], samples=[], controls=[])
+    (run / "model/model.safetensors").unlink()
+    code, _, err = run_cli(run, "--dry-run")
+    assert code == 2
+    assert "has no model.safetensors; was the run interrupted as it saved?" in err
+    assert "**This run did not finish.**" in (run / "README.md").read_text()
+
+
 def test_without_a_token_it_exits_1_and_prints_the_command_for_later(
     run_cli, make_run, monkeypatch
 ):

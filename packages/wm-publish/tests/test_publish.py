@@ -129,7 +129,7 @@ def test_refused_token_is_an_error_and_not_a_retry(hub, push, make_run):
     assert hub.waits == []
 
 
-@pytest.mark.parametrize("repo_id", ["no spaces allowed/x", "a/b/c", "../x", ""])
+@pytest.mark.parametrize("repo_id", ["no spaces allowed/x", "a/b/c", "../x", "no-user", ""])
 def test_name_that_is_no_repository_is_refused_before_any_request(hub, push, make_run, repo_id):
     with pytest.raises(PublishError, match="no repository name"):
         push(make_run(), repo_id=repo_id)

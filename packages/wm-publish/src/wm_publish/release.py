@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -19,6 +19,7 @@ from wm_publish.metadata import base_is_on_hub
 CARD = "README.md"
 MANIFEST = "wm_manifest.json"
 EVALUATION = "eval.json"
+SECONDS_OF_HASHING = 2 << 30  # bytes
 WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "adapter_model.safetensors")
 TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json")
 MODEL_FILES = (
@@ -91,9 +92,10 @@ def collect(run: Path, manifest: RunManifest, repo_id: str | None = None) -> lis
                 f"plot {plot!r}: expected a plain relative path of a PNG or SVG file"
             )
         sources[plot] = _file(_inside(run, plot), run)
-    for path, source in sources.items():
+    items: list[Item] = []
+    for path, source in _shown(sorted(sources.items())):
         secrets.refuse(path, source)
-    items = [Item(_ref(path, source), source) for path, source in sorted(sources.items())]
+        items.append(Item(_ref(path, source), source))
     _check_unaltered(manifest, items)
     return items
 
@@ -110,6 +112,17 @@ def is_ours(path: str) -> bool:
     if not parent and name in (CARD, MANIFEST, EVALUATION):
         return True
     return parent in ("", "base") and _matches(name, MODEL_FILES)
+
+
+def _shown(sources: list[tuple[str, Path | bytes]]) -> Iterable[tuple[str, Path | bytes]]:
+    """`sources` behind a progress bar when there is so much to hash that one would wonder."""
+    size = sum(s.stat().st_size for _, s in sources if isinstance(s, Path))
+    if size < SECONDS_OF_HASHING:
+        return sources
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(sources, "Checking files", console=Console(stderr=True), transient=True)
 
 
 def _public_manifest(manifest: RunManifest) -> bytes:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from wm_manifest import HubRef, ReleaseManifest, RunManifest, save
+from wm_publish.card import render_card
 from wm_publish.errors import PublishError
 from wm_publish.markup import is_hub_id
 from wm_publish.release import CARD, Item, collect, read_manifest, release_of
@@ -38,8 +39,9 @@ def prepare(run_dir: Path | str, repo_id: str | None = None, private: bool = Tru
     """A dry run: write the card into the run folder and return the release it would be part of."""
     run = Path(run_dir)
     manifest = read_manifest(run)
+    # The card first: a run that left no model to publish still has something to say.
+    _write_card(run, render_card(manifest, repo_id).encode("utf-8"))
     items = collect(run, manifest, repo_id)
-    _write_card(run, items)
     return Outcome(release_of(manifest, items, repo_id, private), reason="a dry run")
 
 
@@ -61,7 +63,7 @@ def publish(
     """
     run = Path(run_dir)
     manifest = read_manifest(run)
-    if repo_id is not None and not is_hub_id(repo_id):
+    if repo_id is not None and not (is_hub_id(repo_id) and "/" in repo_id):
         raise PublishError(f"{repo_id!r} is no repository name; expected the form user/name")
     repo_id = repo_id or (manifest.hub.repo_id if manifest.hub else None)
     try:
@@ -71,7 +73,7 @@ def publish(
         hub = with_retries(lambda: _push(api, repo_id, items, private, force), sleep)
     except HubUnreachable as reason:
         return _stage(run, manifest, repo_id, private, str(reason))
-    _write_card(run, items)
+    _write_card(run, render_card(manifest, repo_id).encode("utf-8"))
     release = release_of(manifest, items, repo_id, private).model_copy(update={"hub": hub})
     save(release, run / RELEASE)
     if manifest.hub != hub:
@@ -130,7 +132,7 @@ def _stage(
 ) -> Outcome:
     """Lay the complete folder ready: built beside, then swapped in, so it is never half there."""
     items = collect(run, manifest, repo_id)
-    _write_card(run, items)
+    _write_card(run, render_card(manifest, repo_id).encode("utf-8"))
     building, staged = run / f".{STAGED}.{os.getpid()}.tmp", run / STAGED
     shutil.rmtree(building, ignore_errors=True)
     try:
@@ -157,8 +159,6 @@ def _link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _write_card(run: Path, items: list[Item]) -> None:
-    card = next(item.source for item in items if item.ref.path == CARD)
-    assert isinstance(card, bytes)
+def _write_card(run: Path, card: bytes) -> None:
     if not (run / CARD).is_file() or (run / CARD).read_bytes() != card:
         (run / CARD).write_bytes(card)
