@@ -220,9 +220,11 @@ def byte_tokenizer(template: str) -> Any:
     inner = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|im_end|>")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=inner, eos_token="<|im_end|>", pad_token="<|endoftext|>"
+    )
     tokenizer.add_special_tokens(
-        {"additional_special_tokens": ["<|im_start|>", "<|endoftext|>", "<think>", "</think>"]}
+        {"additional_special_tokens": ["<|im_start|>", "<think>", "</think>"]}
     )
     tokenizer.chat_template = template
     return tokenizer

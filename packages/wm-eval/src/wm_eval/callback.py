@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 class WatermarkEvalCallback(TrainerCallback):
     """Evaluates before the first step, every `every` steps, and at the end.
 
-    `during` and `final` are keyword arguments of `evaluate` for the evaluations on the way (with
-    step 0) and for the last one; others go to both. With `out`, reports are written to
-    `out/step-000000` and so on. `every=0`: only before and after. All ranks evaluate, the main one
-    reports. Too little memory halves the batch, and in the end skips an evaluation with a warning:
-    it never ends a training.
+    `start`, `during` and `final` are keyword arguments of `evaluate` for step 0, for the
+    evaluations on the way and for the last one; others go to all. `start` defaults to `during`.
+    With `out`, reports are written to `out/step-000000` and so on. `every=0`: only before and
+    after. All ranks evaluate, the main one reports. Too little memory halves the batch, and in the
+    end skips an evaluation with a warning: it never ends a training.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class WatermarkEvalCallback(TrainerCallback):
         out: str | Path | None = None,
         at_start: bool = True,
         at_end: bool = True,
+        start: Mapping[str, Any] | None = None,
         during: Mapping[str, Any] | None = None,
         final: Mapping[str, Any] | None = None,
         tokenizer: Any = None,
@@ -51,6 +52,7 @@ class WatermarkEvalCallback(TrainerCallback):
         self.on_report = on_report
         self.out = Path(out) if out is not None else None
         self.at_start, self.at_end = at_start, at_end
+        self.start = {**evaluate_kwargs, **(start or during or {})}
         self.during = {**evaluate_kwargs, **(during or {})}
         self.final = {**evaluate_kwargs, **(final or {})}
         self.tokenizer = tokenizer
@@ -60,7 +62,7 @@ class WatermarkEvalCallback(TrainerCallback):
     ) -> None:
         # A resumed training has its step 0 behind it.
         if self.at_start and state.global_step == 0:
-            self._evaluate(state, self.during, kwargs)
+            self._evaluate(state, self.start, kwargs)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -83,7 +85,7 @@ class WatermarkEvalCallback(TrainerCallback):
         main = bool(state.is_world_process_zero)
         out = self.out / f"step-{state.global_step:06d}" if self.out and main else None
         batch_size = int(options.get("batch_size", BATCH_SIZE))
-        settings = {
+        settings: dict[str, Any] = {
             "progress": main,
             **options,
             "step": state.global_step,
@@ -93,9 +95,8 @@ class WatermarkEvalCallback(TrainerCallback):
             report = None
             while report is None and batch_size:
                 try:
-                    report = evaluate(
-                        model, tokenizer, self.dataset_dir, **{**settings, "batch_size": batch_size}
-                    )
+                    settings["batch_size"] = batch_size
+                    report = evaluate(model, tokenizer, self.dataset_dir, **settings)
                 except torch.OutOfMemoryError:
                     torch.cuda.empty_cache()
                     batch_size //= 2

@@ -113,7 +113,7 @@ class HFGenerator:
         return found
 
     def _continuation(self, state: _State, ids: list[int]) -> Tensor:
-        """Log-probability of ids[1:] after ids[0], each row: (rows,). Leaves the cache as it was."""
+        """Log-probability of ids[1:] after ids[0]: (rows,). Leaves the cache as it was."""
         rows, more = len(state.length), len(ids) - 1
         given = torch.tensor(ids[:-1], device=state.mask.device).expand(rows, -1)
         mask = torch.cat([state.mask, state.mask.new_ones(rows, more)], dim=1)
@@ -133,7 +133,7 @@ class HFGenerator:
     def _decode(
         self, state: _State, u: Tensor, limit: int, decoding: Decoding
     ) -> list[tuple[list[int], bool]]:
-        """Sample each row until it ends its turn or has `limit` tokens. Ended rows leave the batch."""
+        """Sample until a row ends its turn or has `limit` tokens. Ended rows leave the batch."""
         cache, logits, mask, length = state.cache, state.logits, state.mask, state.length
         out: list[tuple[list[int], bool]] = [([], False) for _ in range(len(length))]
         live = list(range(len(length)))

@@ -170,7 +170,7 @@ def _detect(
     limit: int | None,
     where: Path,
 ) -> list[Item]:
-    """The dataset's own detect examples, for the first `limit` texts; both texts of a row together."""
+    """The dataset's own detect examples, for the first `limit` texts."""
     asked: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for example in examples:
         if example["task"] == "detect":
@@ -211,11 +211,13 @@ def _table(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    unreadable = (OSError, cast("type[Exception]", cast(Any, pa).ArrowInvalid))
+
     if not path.is_file():
         raise WmEvalError(f"{path} is missing; the dataset folder is not whole, build it again")
     try:
         table = cast(Any, pq).read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
+    except unreadable as error:
         raise WmEvalError(f"{path} cannot be read as parquet: {error}") from error
     missing = [name for name in columns if name not in table.column_names]
     if missing:

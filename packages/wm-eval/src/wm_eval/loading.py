@@ -41,8 +41,8 @@ def load_model(
     if dtype == "auto" and device == "cpu":
         wanted = torch.float32
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(location)
-        model: Any = AutoModelForCausalLM.from_pretrained(location, dtype=wanted)
+        tokenizer: Any = cast(Any, AutoTokenizer).from_pretrained(location)
+        model: Any = cast(Any, AutoModelForCausalLM).from_pretrained(location, dtype=wanted)
     except (OSError, ValueError, KeyError) as error:
         raise WmEvalError(
             f"{location} cannot be loaded as a causal model: {_short(error)}"
@@ -71,18 +71,17 @@ def _check_model(location: str) -> None:
 
 
 def _with_adapter(model: Any, location: str, adapter: str) -> Any:
-    """The model with the adapter on it, after the base was compared with the one it was made for."""
+    """The model with the adapter on it, if it was made for this model."""
     from peft import PeftModel
 
     config = _adapter_config(adapter)
-    shapes = {name: tuple(value.shape) for name, value in model.named_parameters()}
     _check_base(config, location, adapter)
     try:
         adapted: Any = PeftModel.from_pretrained(model, adapter)
     except (RuntimeError, ValueError, OSError, KeyError) as error:
         raise WmEvalError(
-            f"the adapter {adapter} does not fit the model {location}: {_short(error)}; it was made "
-            f"for {config.get('base_model_name_or_path')} ({len(shapes)} weights here)"
+            f"the adapter {adapter} does not fit the model {location}; it was made for "
+            f"{config.get('base_model_name_or_path')}: {_short(error)}"
         ) from error
     return adapted
 
@@ -92,10 +91,10 @@ def _adapter_config(adapter: str) -> dict[str, Any]:
     if not folder.is_dir():
         if adapter.startswith((".", "/", "~")) or adapter.count("/") != 1:
             raise WmEvalError(f"adapter {adapter} does not exist; give a folder or a hub id")
-        from huggingface_hub import hf_hub_download
+        import huggingface_hub
 
         try:
-            path = Path(hf_hub_download(adapter, "adapter_config.json"))
+            path = Path(cast(Any, huggingface_hub).hf_hub_download(adapter, "adapter_config.json"))
         except (
             Exception
         ) as error:  # the hub's client has a dozen of its own, and those of its transport
@@ -106,7 +105,7 @@ def _adapter_config(adapter: str) -> dict[str, Any]:
     if not (folder / "adapter_config.json").is_file():
         merged = (folder / "config.json").is_file()
         raise WmEvalError(
-            f"{adapter} is a whole model and not an adapter; give it as the model, without --adapter"
+            f"{adapter} is a whole model and no adapter; give it as the model, without --adapter"
             if merged
             else f"{adapter} has no adapter_config.json: it is no adapter folder"
         )

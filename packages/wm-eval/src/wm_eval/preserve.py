@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def preserved(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Iterator[None]:
+def preserved(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Generator[None]:
     """Evaluation mode inside; after it modes, random states, cache flag and padding as before.
 
     Modes are put back module by module: `model.train()` would wake a part that was frozen in
     evaluation mode.
     """
-    modules: Any = dict(model.named_modules())
+    modules: dict[str, Any] = dict(cast(Any, model).named_modules())
     modes = {name: module.training for name, module in modules.items()}
     config: Any = model.config
     use_cache = getattr(config, "use_cache", None)

@@ -84,7 +84,7 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    return cast("list[int]", tokenizer.encode(text, add_special_tokens=False))
+    return tokenizer.encode(text, add_special_tokens=False)
 
 
 def _piece(tokenizer: PreTrainedTokenizerBase, id: int) -> str:

@@ -19,6 +19,7 @@ from wm_eval import answers as answers_file
 from wm_eval import items, metrics
 from wm_eval.answers import Answer
 from wm_eval.controls import run_controls
+from wm_eval.errors import WmEvalError
 from wm_eval.generator import Generator, Request
 from wm_eval.items import COLOURS, Dataset, Item, seed_of
 from wm_eval.judge import judge
@@ -60,6 +61,7 @@ def evaluate(
     """
     from wm_eval.hf import HFGenerator
 
+    check_decoding(temperature, top_p, top_k, batch_size, max_new_tokens)
     data = items.read(dataset_dir, split, limit, seed)
     if max_new_tokens is None:
         max_new_tokens = answer_limit(tokenizer, list(data.gold.values()))
@@ -163,6 +165,22 @@ def request(item: Item, decoding: Decoding) -> Request:
         family=item.family,
         options=COLOURS if detect else (),
     )
+
+
+def check_decoding(
+    temperature: float, top_p: float, top_k: int, batch_size: int, max_new_tokens: int | None
+) -> None:
+    """Refuse what cannot be sampled with, by the name of the option."""
+    bounds = (
+        ("temperature", temperature, temperature >= 0, "at least 0 (0 is greedy)"),
+        ("top_p", top_p, 0 < top_p <= 1, "above 0 and at most 1"),
+        ("top_k", top_k, top_k >= 0, "at least 0 (0 switches it off)"),
+        ("batch_size", batch_size, batch_size >= 1, "at least 1"),
+        ("max_new_tokens", max_new_tokens, (max_new_tokens or 1) >= 1, "at least 1"),
+    )
+    for name, value, good, expected in bounds:
+        if not good:
+            raise WmEvalError(f"{name} is {value}; expected {expected}")
 
 
 def answer_limit(tokenizer: PreTrainedTokenizerBase, gold: Sequence[str]) -> int:

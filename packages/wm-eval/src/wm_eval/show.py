@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -58,7 +58,7 @@ def interval(estimate: Estimate) -> str:
 
 
 def table(report: EvalReport, every_figure: bool = False) -> Table:
-    """The report's figures with interval, n and prompt groups; the headlines unless all are asked."""
+    """Figures with interval, n and prompt groups; the headlines unless all are asked for."""
     from rich.table import Table
 
     decoding = report.decoding
@@ -130,7 +130,7 @@ def sample(answer: Answer) -> Sample:
 
 
 @contextmanager
-def progress_bar(total: int, shown: bool) -> Iterator[Callable[[int], None]]:
+def progress_bar(total: int, shown: bool) -> Generator[Callable[[int], None]]:
     """A bar on stderr that the yielded function advances; nothing at all when not shown."""
     if not shown:
         yield lambda done: None

@@ -11,7 +11,7 @@ from wm_manifest import Estimate
 
 
 def shares(answers: Sequence[Answer]) -> dict[str, Estimate]:
-    """Shares over all answers of an arm; one without a counted token has share 0, as in the rule."""
+    """Shares over all answers of an arm; one with no counted token has share 0, as in the rule."""
     figures: dict[str, Estimate] = {}
     for arm in ARMS:
         own = select(answers, "watermark", arm)

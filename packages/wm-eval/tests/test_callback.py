@@ -1,0 +1,141 @@
+"""The hook evaluates at the right steps and leaves the training bit for bit as it was."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import Trainer, TrainingArguments
+
+from wm_eval import WatermarkEvalCallback
+from wm_eval.preserve import preserved
+from wm_manifest import EvalReport
+
+STEPS = 4
+
+
+def train(
+    make_model: Callable[..., Any], tokenizer: Any, out: Path, callback: Any = None
+) -> dict[str, torch.Tensor]:
+    """A few steps with dropout, so that a random number taken away would show in the weights."""
+    torch.manual_seed(5)
+    model = make_model(attention_dropout=0.3)
+    rows = [{"input_ids": (ids := torch.randint(0, 256, (24,))), "labels": ids} for _ in range(16)]
+    args = TrainingArguments(
+        output_dir=str(out),
+        max_steps=STEPS,
+        per_device_train_batch_size=2,
+        learning_rate=1e-2,
+        report_to=[],
+        save_strategy="no",
+        disable_tqdm=True,
+        seed=11,
+        use_cpu=True,
+        logging_strategy="no",
+    )
+    trainer = Trainer(
+        model=model,
+        args=args,
+        train_dataset=rows,
+        processing_class=tokenizer,
+        callbacks=[callback] if callback else [],
+    )
+    trainer.train()
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def hook(dataset_dir: Path, reports: list[EvalReport], **kwargs: Any) -> WatermarkEvalCallback:
+    return WatermarkEvalCallback(
+        dataset_dir,
+        **{"every": 2, "on_report": reports.append, "max_new_tokens": 6, "progress": False}
+        | kwargs,
+    )
+
+
+def test_weights_are_bit_equal_with_and_without_the_hook(
+    make_model: Callable[..., Any], tokenizer: Any, dataset_dir: Path, tmp_path: Path
+) -> None:
+    reports: list[EvalReport] = []
+    plain = train(make_model, tokenizer, tmp_path / "a")
+    callback = hook(dataset_dir, reports, during={"limit": 2}, final={"limit": 4}, every=1)
+    hooked = train(make_model, tokenizer, tmp_path / "b", callback)
+    assert len(reports) == STEPS + 1
+    for name, value in plain.items():
+        assert torch.equal(value, hooked[name]), name
+
+
+def test_reports_come_at_the_start_every_n_steps_and_once_at_the_end(
+    make_model: Callable[..., Any], tokenizer: Any, dataset_dir: Path, tmp_path: Path
+) -> None:
+    reports: list[EvalReport] = []
+    callback = hook(
+        dataset_dir, reports, during={"limit": 2}, final={"limit": 4}, out=tmp_path / "eval"
+    )
+    train(make_model, tokenizer, tmp_path / "run", callback)
+    assert [(r.step, r.limit) for r in reports] == [(0, 2), (2, 2), (4, 4)]
+    assert sorted(path.name for path in (tmp_path / "eval").iterdir()) == [
+        "step-000000",
+        "step-000002",
+        "step-000004",
+    ]
+    first, last = reports[0].figures, reports[-1].figures
+    assert first.keys() == last.keys()
+
+
+def test_too_little_memory_halves_the_batch_and_never_ends_training(
+    make_model: Callable[..., Any],
+    tokenizer: Any,
+    dataset_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from wm_eval import hf
+
+    real = hf.HFGenerator.__init__
+
+    def needs_memory(largest: int) -> Any:
+        def init(self: Any, model: Any, tokenizer: Any, batch_size: int) -> None:
+            if batch_size > largest:
+                raise torch.OutOfMemoryError("no memory")
+            real(self, model, tokenizer, batch_size)
+
+        return init
+
+    reports: list[EvalReport] = []
+    monkeypatch.setattr(hf.HFGenerator, "__init__", needs_memory(3))
+    train(make_model, tokenizer, tmp_path / "a", hook(dataset_dir, reports, limit=1, batch_size=8))
+    assert {report.decoding.batch_size for report in reports} == {2}
+
+    reports.clear()
+    monkeypatch.setattr(hf.HFGenerator, "__init__", needs_memory(0))
+    with pytest.warns(UserWarning, match="not enough memory"):
+        train(make_model, tokenizer, tmp_path / "b", hook(dataset_dir, reports, limit=1))
+    assert not reports
+
+
+def test_modes_random_states_and_flags_are_put_back(model: Any, tokenizer: Any) -> None:
+    model.train()
+    model.model.layers[0].eval()  # a part frozen in evaluation mode stays so
+    model.config.use_cache = False
+    tokenizer.padding_side = "right"
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+    with preserved(model, tokenizer):
+        assert not any(module.training for module in model.modules())
+        torch.rand(3)
+        random.random()
+        np.random.rand(3)
+        model.config.use_cache = True
+        tokenizer.padding_side = "left"
+    assert model.training
+    assert not model.model.layers[0].training
+    assert model.model.layers[1].training
+    assert model.config.use_cache is False
+    assert tokenizer.padding_side == "right"
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert random.getstate() == states[1]
+    assert np.array_equal(np.random.get_state()[1], states[2])

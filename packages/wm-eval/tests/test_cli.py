@@ -1,0 +1,145 @@
+"""The command: exit codes, messages, files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wm_eval.cli import main
+
+# peft 0.21 asks transformers for an attribute under its old name.
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+
+
+@pytest.fixture
+def model_dir(tmp_path: Path, make_model: Callable[..., Any], tokenizer: Any) -> Path:
+    folder = tmp_path / "model"
+    make_model().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def adapter_dir(tmp_path: Path, model_dir: Path, make_model: Callable[..., Any]) -> Path:
+    from peft import LoraConfig, get_peft_model
+
+    model = make_model()
+    model.config._name_or_path = str(model_dir)
+    adapted = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"]))
+    adapted.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
+    return tmp_path / "adapter"
+
+
+def run(capsys: pytest.CaptureFixture[str], *tokens: Any) -> tuple[int, str, str]:
+    capsys.readouterr()  # what saving the fixtures' models printed
+    with pytest.raises(SystemExit) as stop:
+        main([str(token) for token in tokens])
+    out, err = capsys.readouterr()
+    return int(stop.value.code or 0), out, err
+
+
+def test_a_model_folder_is_evaluated(
+    capsys: pytest.CaptureFixture[str], model_dir: Path, dataset_dir: Path, tmp_path: Path
+) -> None:
+    code, out, err = run(
+        capsys, "--model", model_dir, "--data", dataset_dir, "--limit", 3,
+        "--max-new-tokens", 8, "--out", tmp_path / "e", "--device", "cpu",
+    )  # fmt: skip
+    assert code == 0, err
+    assert "watermark/red/success" in out
+    assert "detect/both_orders" in out
+    assert (tmp_path / "e" / "eval.json").is_file()
+    assert (tmp_path / "e" / "samples.jsonl").is_file()
+
+
+def test_an_adapter_is_put_on_its_base(
+    capsys: pytest.CaptureFixture[str], model_dir: Path, adapter_dir: Path, dataset_dir: Path
+) -> None:
+    code, _, err = run(
+        capsys, "--model", model_dir, "--adapter", adapter_dir, "--data", dataset_dir,
+        "--limit", 2, "--max-new-tokens", 4, "--device", "cpu",
+    )  # fmt: skip
+    assert code == 0, err
+
+
+def test_a_failed_control_exits_3_and_says_which(
+    capsys: pytest.CaptureFixture[str], model_dir: Path, own_dataset_dir: Path, tmp_path: Path
+) -> None:
+    (own_dataset_dir / "seeds" / "train.parquet").write_bytes(
+        (own_dataset_dir / "seeds" / "test.parquet").read_bytes()
+    )
+    code, _, err = run(
+        capsys, "--model", model_dir, "--data", own_dataset_dir, "--max-new-tokens", 4,
+        "--device", "cpu", "--out", tmp_path / "e",
+    )  # fmt: skip
+    assert code == 3
+    assert "NOT VALID" in err
+    assert "unseen in training" in err
+    assert '"valid": false' in (tmp_path / "e" / "eval.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"--model": "/nowhere/model"}, "/nowhere/model does not exist"),
+        ({"--data": "/nowhere/data"}, "is no dataset folder"),
+        ({"--split": "tset"}, "has no split 'tset'"),
+        ({"--limit": "-1"}, "limit is -1"),
+        ({"--limit": "many"}, "many"),
+        ({"--colour": "red"}, "colour"),
+        ({"--dtype": "float8"}, "dtype 'float8' is not known"),
+        ({"--adapter": "/nowhere/a"}, "adapter /nowhere/a does not exist"),
+        ({"--temperature": "-1"}, "temperature is -1.0"),
+        ({"--top-p": "0"}, "top_p is 0.0"),
+        ({"--batch-size": "0"}, "batch_size is 0"),
+        ({"--trained-with": "/nowhere/m.json"}, "neither a run's nor a dataset's manifest"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(
+    capsys: pytest.CaptureFixture[str],
+    model_dir: Path,
+    dataset_dir: Path,
+    change: dict[str, str],
+    message: str,
+) -> None:
+    options = {"--model": model_dir, "--data": dataset_dir, "--device": "cpu", "--limit": 1,
+               "--max-new-tokens": 2, **change}  # fmt: skip
+    code, _, err = run(capsys, *[part for pair in options.items() for part in pair])
+    assert code == 2
+    assert err.count("error: ") == 1
+    assert message in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+def test_an_adapter_given_as_model_and_a_model_given_as_adapter(
+    capsys: pytest.CaptureFixture[str], model_dir: Path, adapter_dir: Path, dataset_dir: Path
+) -> None:
+    code, _, err = run(capsys, "--model", adapter_dir, "--data", dataset_dir)
+    assert code == 2
+    assert "is an adapter and not a model" in err
+    code, _, err = run(capsys, "--model", model_dir, "--adapter", model_dir, "--data", dataset_dir)
+    assert code == 2
+    assert "is a whole model and no adapter" in err
+
+
+def test_an_adapter_of_another_shape_or_without_weights(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    tokenizer: Any,
+    adapter_dir: Path,
+    dataset_dir: Path,
+    make_model: Callable[..., Any],
+) -> None:
+    wider = tmp_path / "wider"
+    make_model(hidden_size=64).save_pretrained(wider)
+    tokenizer.save_pretrained(wider)
+    code, _, err = run(capsys, "--model", wider, "--adapter", adapter_dir, "--data", dataset_dir)
+    assert code == 2
+    assert "does not fit the model" in err
+    (adapter_dir / "adapter_model.safetensors").unlink()
+    code, _, err = run(capsys, "--model", wider, "--adapter", adapter_dir, "--data", dataset_dir)
+    assert code == 2
+    assert "has no adapter_model.safetensors" in err

@@ -1,0 +1,150 @@
+"""The whole way from a dataset folder to eval.json, and what goes wrong on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wm_eval import WmEvalError, answers, evaluate, items, metrics
+from wm_manifest import EvalReport, load
+
+QUICK = {"max_new_tokens": 12, "progress": False, "limit": 6}
+
+
+def test_report_and_samples_are_written_and_agree(
+    model: Any, tokenizer: Any, dataset_dir: Path, tmp_path: Path
+) -> None:
+    report = evaluate(model, tokenizer, dataset_dir, out=tmp_path / "e", step=7, **QUICK)
+    assert load(EvalReport, tmp_path / "e" / "eval.json") == report
+    kept = answers.read(tmp_path / "e" / "samples.jsonl")
+    assert metrics.compute(kept) == report.figures
+    assert (report.step, report.limit, report.decoding.temperature) == (7, 6, 0.7)
+    assert len(kept) == 6 * 3 + 6 * 2
+    assert report.figures["watermark/neutral/red_rate"].n == 6
+    assert report.figures["detect/accuracy"].n == 12
+    assert report.figures["detect/both_orders"].n == 6
+
+
+def test_same_seed_gives_the_same_report_but_for_times(
+    model: Any, tokenizer: Any, dataset_dir: Path
+) -> None:
+    def plain(seed: int) -> dict[str, Any]:
+        report = evaluate(model, tokenizer, dataset_dir, seed=seed, **QUICK)
+        return report.model_dump(exclude={"started_at", "seconds"})
+
+    assert plain(1) == plain(1)
+    assert plain(1)["samples"] != plain(2)["samples"]
+
+
+def test_a_limit_takes_the_beginning_of_the_whole(dataset_dir: Path) -> None:
+    whole = items.read(dataset_dir)
+    few = items.read(dataset_dir, limit=5)
+    assert few.watermark == whole.watermark[:15]
+    assert few.detect == whole.detect[:10]
+    assert items.read(dataset_dir, seed=1).watermark != whole.watermark
+
+
+def test_every_prompt_is_asked_in_three_arms_and_every_text_in_both_orders(
+    dataset_dir: Path,
+) -> None:
+    data = items.read(dataset_dir)
+    assert len(data.watermark) == 12 * 3
+    assert len({item.id for item in [*data.watermark, *data.detect]}) == 12 * 3 + 12 * 2 * 2 * 2
+    for arm in items.ARMS:
+        assert len({item.group for item in data.watermark if item.arm == arm}) == 12
+    for item in data.detect:
+        first, second = item.arm.split("-")
+        question = item.messages[-1]["content"]
+        assert item.text in question
+        tail = question.replace(item.text, "")
+        assert tail.rindex(first) < tail.rindex(second)
+    wordings = {item.heldout_wording for item in data.watermark}
+    assert wordings == {True, False}
+
+
+def test_the_three_arms_of_a_prompt_share_its_wording(dataset_dir: Path) -> None:
+    data = items.read(dataset_dir)
+    for group in {item.group for item in data.watermark}:
+        own = [item for item in data.watermark if item.group == group]
+        assert len({item.variant for item in own}) == 1
+        assert len({item.messages[-1]["content"] for item in own}) == 1
+
+
+def damage(path: str, how: Callable[[Path], None]) -> tuple[str, Callable[[Path], None]]:
+    return path, how
+
+
+def without_column(name: str) -> Callable[[Path], None]:
+    import pyarrow.parquet as pq
+
+    return lambda path: pq.write_table(pq.read_table(path).drop([name]), path)
+
+
+@pytest.mark.parametrize(
+    ("path", "how", "message"),
+    [
+        ("manifest.json", Path.unlink, "is no dataset folder"),
+        ("seeds/test.parquet", Path.unlink, "the dataset folder is not whole"),
+        ("seeds/test.parquet", lambda p: p.write_bytes(b"no parquet"), "cannot be read as parquet"),
+        ("seeds/test.parquet", without_column("red_answer"), "has no column 'red_answer'"),
+        ("data/test-00000-of-00001.parquet", without_column("order"), "has no column 'order'"),
+    ],
+)
+def test_a_damaged_folder_is_named(
+    own_dataset_dir: Path, path: str, how: Callable[[Path], Any], message: str
+) -> None:
+    how(own_dataset_dir / path)
+    with pytest.raises(WmEvalError, match=message):
+        items.read(own_dataset_dir)
+
+
+def test_a_text_asked_in_one_order_only_is_refused(own_dataset_dir: Path) -> None:
+    import pyarrow.parquet as pq
+
+    path = own_dataset_dir / "data" / "test-00000-of-00001.parquet"
+    table = pq.read_table(path)
+    keep = [row["order"] != "red-blue" for row in table.to_pylist()]
+    pq.write_table(table.filter(keep), path)
+    with pytest.raises(WmEvalError, match="detect must be asked in both orders once"):
+        items.read(own_dataset_dir)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [({"split": "tset"}, "has no split 'tset'"), ({"limit": 0}, "limit is 0")],
+)
+def test_bad_options_are_refused(dataset_dir: Path, kwargs: Any, message: str) -> None:
+    with pytest.raises(WmEvalError, match=message):
+        items.read(dataset_dir, **kwargs)
+
+
+def test_a_wording_that_prompts_lack_is_named(own_dataset_dir: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = own_dataset_dir / "data" / "test-00000-of-00001.parquet"
+    rows = pq.read_table(path).to_pylist()
+    for row in rows:
+        row["variant"] = "unknown"
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    with pytest.raises(WmEvalError, match="uses the wording 'unknown'"):
+        items.read(own_dataset_dir)
+
+
+def test_importing_statistics_and_samples_loads_no_torch() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, wm_eval, wm_eval.cli, wm_eval.stats, wm_eval.metrics, wm_eval.controls,"
+        "wm_eval.answers, wm_eval.run, wm_eval.show;"
+        "print(json.dumps([m for m in ('torch', 'transformers', 'peft') if m in sys.modules]))"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", "import json;" + code], capture_output=True, text=True, check=True
+    )
+    assert json.loads(out.stdout) == []
