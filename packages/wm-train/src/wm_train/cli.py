@@ -1,0 +1,148 @@
+"""The `wm-train` command: presets, options over them, errors as one line. Trains nothing itself."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import cyclopts
+import pydantic
+from cyclopts import App, Parameter
+
+from wm_train import presets
+from wm_train.config import TrainConfig
+from wm_train.errors import ConfigError, WmTrainError
+from wm_train.naming import random_name
+from wm_train.redact import redact
+
+app = App(name="wm-train", result_action="return_value", version_flags=["--version"])
+app.meta.group_parameters = cyclopts.Group("Run", sort_key=0)
+
+
+@app.meta.default
+def launch(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    preset: str | None = None,
+    name: str | None = None,
+    runs_dir: Path = Path("runs"),
+) -> None:
+    """Train a language model to write and to read the red/blue watermark.
+
+    Parameters
+    ----------
+    preset
+        Name of a shipped preset (see `wm-train presets`) or path of a YAML file.
+    name
+        Name of the run and its folder; by default base model, two random words, date and time.
+    runs_dir
+        Where run folders are made.
+    """
+    if preset is None and not (tokens and tokens[0] in app):
+        raise ConfigError(
+            f"no preset given; there are: {', '.join(presets.names())}; "
+            "start with: uv run wm-train --preset demo"
+        )
+    if preset is not None:
+        app.config = cyclopts.config.Dict(presets.load(preset), source=f"preset {preset}")
+    config = app(tokens, exit_on_error=False, print_error=False)
+    if isinstance(config, TrainConfig):
+        _train(config, preset, name, runs_dir)
+
+
+@app.command(name="presets")
+def list_presets() -> None:
+    """List the shipped presets."""
+    for preset in presets.names():
+        print(preset)
+
+
+@app.default
+def train(*, config: Annotated[TrainConfig, Parameter(name="*")]) -> TrainConfig:
+    """Every field of a preset can be set on the command line, under the name that it has there."""
+    return config
+
+
+def _train(config: TrainConfig, preset: str | None, name: str | None, runs_dir: Path) -> None:
+    from rich.console import Console
+
+    run_dir = _new_folder(runs_dir, name, config.model.base)
+    _quieten()
+    from wm_train.run import train as run
+
+    run(config, run_dir, preset, ["wm-train", *sys.argv[1:]], Console(stderr=True))
+
+
+def _new_folder(runs_dir: Path, name: str | None, base: str) -> Path:
+    """Make the run's folder; two runs never share one."""
+    if name is not None and (name != Path(name).name or name in ("", ".", "..")):
+        raise ConfigError(f"--name {name!r} is a path; give a bare name and use --runs-dir")
+    while True:
+        run_dir = runs_dir / (name or random_name(base, datetime.now()))
+        try:
+            run_dir.mkdir(parents=True)
+        except FileExistsError as error:
+            if name is not None or runs_dir.is_file():
+                raise ConfigError(f"{run_dir} exists already; take another --name") from error
+        else:
+            return run_dir
+
+
+def _quieten() -> None:
+    """Keep the libraries' progress bars and notes off the screen; warnings and errors stay."""
+    import datasets
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+
+
+def main() -> None:
+    """Entry point: exit code 2 with one line for bad input, 130 for Ctrl-C."""
+    import wm_data
+    import wm_eval
+    import wm_manifest
+    from wm_publish.errors import PublishError
+
+    expected = (
+        WmTrainError,
+        wm_data.WmDataError,
+        wm_eval.WmEvalError,
+        PublishError,
+        wm_manifest.ManifestError,
+    )
+    try:
+        app.meta(exit_on_error=False, print_error=False)
+    except KeyboardInterrupt:
+        print("stopped; the run's folder holds what was done so far", file=sys.stderr)
+        sys.exit(130)
+    except expected as error:
+        _fail(str(error))
+    except cyclopts.ValidationError as error:
+        _fail(_fields_at_fault(error))
+    except cyclopts.CycloptsError as error:
+        _fail(str(error))
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _fail(f"{error}; free some space or choose another --runs-dir")
+
+
+def _fail(message: str) -> None:
+    print(f"error: {redact(message)}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _fields_at_fault(error: cyclopts.ValidationError) -> str:
+    """Pydantic's findings, a line each: the option's name, what was wrong, what came."""
+    cause = error.__cause__
+    if not isinstance(cause, pydantic.ValidationError):
+        return str(error)
+    lines = [
+        f"--{'.'.join(map(str, found['loc']))}: {found['msg'].removeprefix('Value error, ')}"
+        + ("" if isinstance(found["input"], dict) else f" (found {found['input']!r})")
+        for found in cause.errors()
+    ]
+    return "; ".join(lines)

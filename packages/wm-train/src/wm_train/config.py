@@ -1,0 +1,132 @@
+"""The fields of a training run, checked once at the door. Reads no file; knows no preset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+EXAMPLES_A_ROW = 6  # two watermark and four detect examples: the definition of the tasks
+
+
+class Section(BaseModel):
+    """A group of fields. An unknown field is an error, never ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class LoraConfig(Section):
+    """A low-rank adapter on all linear layers but the head."""
+
+    r: int = Field(default=16, gt=0, description="rank")
+    alpha: int = Field(default=32, gt=0, description="scale: the update is multiplied by alpha / r")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout on the adapter's input")
+
+
+class ModelConfig(Section):
+    """What is trained."""
+
+    base: str = Field(description="hub id or folder of a causal LM, or 'demo' (built here)")
+    revision: str | None = Field(default=None, description="commit, tag or branch of a hub id")
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="of the forward and backward pass"
+    )
+    gradient_checkpointing: bool = Field(default=False, description="recompute to save memory")
+    lora: LoraConfig | None = Field(default=None, description="train an adapter, not the weights")
+
+
+class DataConfig(Section):
+    """What it is trained on."""
+
+    recipe: str | None = Field(default=None, description="wm-data recipe to build: name or file")
+    path: Path | None = Field(default=None, description="a dataset folder that is there already")
+    seed: int = Field(default=0, description="of the build")
+    limit: int | None = Field(default=None, gt=0, description="build at most so many rows")
+    max_tokens: int = Field(default=1024, gt=8, description="longest prompt + answer; longer: out")
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> DataConfig:
+        if (self.recipe is None) == (self.path is None):
+            raise ValueError("give exactly one of data.recipe and data.path")
+        return self
+
+
+class LossConfig(Section):
+    """ORPO's two terms; see wm_train.loss."""
+
+    beta: float = Field(default=1.0, ge=0, description="weight of the odds-ratio term (λ in ORPO)")
+    nll_scope: Literal["answer", "full"] = Field(
+        default="answer", description="likelihood of the answer alone, or as TRL with the prompt"
+    )
+
+
+class OptimConfig(Section):
+    """How it is trained."""
+
+    learning_rate: float = Field(gt=0)
+    steps: int | None = Field(default=None, gt=0, description="optimizer steps; wins over epochs")
+    epochs: float = Field(default=1.0, gt=0, description="passes over the rows")
+    batch_size: int = Field(default=12, gt=0, description="pairs a forward pass on one device")
+    accumulation: int = Field(default=1, gt=0, description="forward passes an optimizer step")
+    twins: bool = Field(default=True, description="all six examples of a row in one batch")
+    schedule: Literal["cosine", "linear", "constant", "constant_with_warmup"] = "cosine"
+    warmup: float = Field(default=0.05, ge=0, lt=1, description="share of the steps")
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _whole_rows(self) -> OptimConfig:
+        if self.twins and self.batch_size % EXAMPLES_A_ROW:
+            low = self.batch_size - self.batch_size % EXAMPLES_A_ROW
+            near = " or ".join(str(n) for n in (low, low + EXAMPLES_A_ROW) if n)
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot hold whole rows of {EXAMPLES_A_ROW} "
+                f"examples; take {near}, or set twins to false"
+            )
+        return self
+
+
+class EvalConfig(Section):
+    """When it is evaluated, on how much, and how answers are sampled."""
+
+    every: int = Field(default=100, gt=0, description="optimizer steps between evaluations")
+    limit: int | None = Field(default=100, gt=0, description="test rows of a periodic evaluation")
+    full_limit: int | None = Field(
+        default=None, gt=0, description="test rows at step 0 and at the end; none: all"
+    )
+    batch_size: int = Field(default=32, gt=0)
+    max_new_tokens: int = Field(default=512, gt=0)
+    temperature: float = Field(default=0.7, ge=0, description="0: greedy")
+    top_p: float = Field(default=0.8, gt=0, le=1)
+    top_k: int = Field(default=20, ge=0)
+    seed: int = 0
+
+
+class CheckpointConfig(Section):
+    """How often the whole state is saved, and how many states stay on the disk."""
+
+    every: int = Field(default=100, gt=0, description="optimizer steps")
+    keep: int = Field(default=2, gt=0)
+
+
+class TrackingConfig(Section):
+    """Weights & Biases. Without an API key a run is logged offline."""
+
+    project: str = "wm"
+    entity: str | None = None
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
+
+
+class TrainConfig(Section):
+    """Everything that decides a run but its name and its place."""
+
+    seed: int = Field(default=0, description="of weights built here, adapters, data order, dropout")
+    log_every: int = Field(default=10, gt=0, description="optimizer steps a line of log.jsonl")
+    model: ModelConfig
+    data: DataConfig
+    loss: LossConfig = LossConfig()
+    optim: OptimConfig
+    evaluation: EvalConfig = EvalConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    tracking: TrackingConfig = TrackingConfig()

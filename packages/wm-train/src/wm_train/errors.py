@@ -1,0 +1,13 @@
+"""What a user of wm-train can get wrong. Every one ends as one line and exit code 2."""
+
+
+class WmTrainError(Exception):
+    """Base of this package's errors; the text says what came, what was expected, what to do."""
+
+
+class ConfigError(WmTrainError):
+    """A preset or an option that cannot be used."""
+
+
+class DataError(WmTrainError):
+    """A dataset that cannot be trained on."""

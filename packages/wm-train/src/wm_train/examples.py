@@ -1,0 +1,78 @@
+"""Turns a dataset's examples into token ids for the trainer. Renders no prompt itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from wm_train.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+
+COLUMNS = ("id", "row_id", "task", "prompt", "chosen", "rejected")
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Tokenised preference pairs, and what was left out of them."""
+
+    data: Dataset  # TRL's columns, with id, row_id and task
+    too_long: list[str]  # row ids, in order
+    longest: int  # tokens of the longest sequence that is in
+
+
+def tokenize(
+    examples: Dataset, tokenizer: PreTrainedTokenizerBase, max_tokens: int, progress: bool = True
+) -> Pairs:
+    """Token ids of every example; rows with a sequence above `max_tokens` are left out whole.
+
+    Nothing is truncated: a cut answer would teach to stop mid-sentence, and a prompt that fills
+    `max_tokens` would leave no label at all, which makes every weight NaN after one step.
+    """
+    from datasets import Dataset
+    from rich.progress import track
+
+    from wm_eval.prompting import completion_ids, prompt_ids
+
+    missing = [name for name in COLUMNS if name not in examples.column_names]
+    if missing:
+        raise DataError(
+            f"the training split has no column {missing[0]!r} (it has: "
+            f"{', '.join(examples.column_names)}); build it with wm-data build"
+        )
+    rows: list[dict[str, Any]] = []
+    longest_of: Counter[str] = Counter()
+    lines = cast("Iterable[dict[str, Any]]", examples)
+    for example in track(
+        lines, "tokenising", total=len(examples), disable=not progress, transient=True
+    ):
+        prompt = prompt_ids(tokenizer, example["prompt"])
+        chosen = completion_ids(tokenizer, example["chosen"][0]["content"])
+        rejected = completion_ids(tokenizer, example["rejected"][0]["content"])
+        row: str = example["row_id"]
+        longest_of[row] = max(longest_of[row], len(prompt) + max(len(chosen), len(rejected)))
+        rows.append({"id": example["id"], "row_id": row, "task": example["task"]})
+        rows[-1] |= _sequence("chosen", prompt, chosen) | _sequence("rejected", prompt, rejected)
+    too_long = [row for row, length in longest_of.items() if length > max_tokens]
+    out = set(too_long)
+    kept = [row for row in rows if row["row_id"] not in out]
+    if not kept:
+        raise DataError(
+            f"all {len(longest_of):,} training rows are longer than data.max_tokens = {max_tokens} "
+            f"(the shortest has {min(longest_of.values(), default=0):,}); raise data.max_tokens"
+        )
+    longest = max(longest_of[row["row_id"]] for row in kept)
+    return Pairs(Dataset.from_list(kept), too_long, longest)
+
+
+def _sequence(name: str, prompt: list[int], answer: list[int]) -> dict[str, list[int]]:
+    ids = prompt + answer
+    return {
+        f"{name}_input_ids": ids,
+        f"{name}_attention_mask": [1] * len(ids),
+        f"{name}_labels": [-100] * len(prompt) + answer,
+    }

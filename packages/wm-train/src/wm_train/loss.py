@@ -1,0 +1,91 @@
+"""ORPO's loss on mean log-probabilities of answers. Knows no model and no trainer.
+
+Odds-ratio preference optimisation (arXiv 2403.07691) adds to the likelihood of the chosen answer
+`y_w` a term that raises its odds over those of the rejected one, `y_l`. With the mean
+log-probability of an answer's m tokens
+
+    log P(y|x) = 1/m * sum_t log p(y_t | x, y_<t)                                    (eq. 3)
+    odds(y|x)  = P(y|x) / (1 - P(y|x))                                               (eq. 4)
+    L          = -log P(y_w|x) - beta * log sigmoid(log odds(y_w|x) - log odds(y_l|x))  (eq. 6, 7)
+
+and log odds(y|x) = log P - log(1 - P). TRL's likelihood term runs over prompt and answer together,
+as one mean over the tokens of a micro-batch. Here it is the answer's own mean, and rows are
+averaged: a one-word answer then counts as much as a long one, whatever else shares its batch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_CEILING = -1e-6  # of a mean log-probability: at 0 the odds are infinite and so is their gradient
+
+
+class OrpoTerms(NamedTuple):
+    """The loss of each row and what it is made of; every tensor has shape (rows,)."""
+
+    loss: Tensor
+    nll: Tensor  # of the chosen answer, a token's mean
+    odds_ratio: Tensor  # -log sigmoid(log odds ratio), before beta
+    log_odds_ratio: Tensor  # above 0: the chosen answer has the better odds
+
+
+def log1mexp(x: Tensor) -> Tensor:
+    """log(1 - exp(x)) for x < 0, finite in value and gradient down to `_CEILING`.
+
+    Either formula loses its digits on the other's side of -ln 2 (Mächler 2012). Both branches of
+    `where` are differentiated, so each gets an argument that is harmless where it is not chosen.
+    """
+    import torch
+
+    split = -0.6931471805599453
+    far = x < split
+    log1p_side = torch.log1p(-torch.exp(torch.where(far, x, split)))
+    expm1_side = torch.log(-torch.expm1(torch.where(far, split, x)))
+    return torch.where(far, log1p_side, expm1_side)
+
+
+def log_odds(mean_logp: Tensor) -> Tensor:
+    """log(P / (1 - P)) of answers with mean log-probabilities `mean_logp`, any shape."""
+    logp = mean_logp.clamp(max=_CEILING)
+    return logp - log1mexp(logp)
+
+
+def orpo(chosen: Tensor, rejected: Tensor, beta: float, nll: Tensor | None = None) -> OrpoTerms:
+    """ORPO's terms from mean log-probabilities of the chosen and rejected answers, shape (rows,).
+
+    `nll` replaces the likelihood term where it is not the chosen answer's own.
+    """
+    import torch
+
+    ratio = log_odds(chosen) - log_odds(rejected)
+    odds_ratio = -torch.nn.functional.logsigmoid(ratio)
+    likelihood = -chosen if nll is None else nll
+    return OrpoTerms(likelihood + beta * odds_ratio, likelihood, odds_ratio, ratio)
+
+
+def answer_positions(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and positions whose logits predict a labelled token, each of shape (answer tokens,).
+
+    The logits at position t predict the label at t + 1; labels of -100 do not count.
+    """
+    rows, positions = (labels[:, 1:] != -100).nonzero(as_tuple=True)
+    return rows, positions
+
+
+def mean_logps(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean log-probability of each row's labelled tokens, in float32, shape (rows,).
+
+    `logits` (answer tokens, vocab) are those at `answer_positions(labels)`. A row without any
+    label would be 0 / 0: such rows are refused before training.
+    """
+    import torch
+
+    rows, positions = answer_positions(labels)
+    targets = labels[rows, positions + 1].unsqueeze(1)
+    logps = torch.log_softmax(logits.float(), dim=-1).gather(1, targets).squeeze(1)
+    sums = torch.zeros(labels.shape[0], dtype=logps.dtype, device=logps.device)
+    counts = torch.bincount(rows, minlength=labels.shape[0])
+    return sums.index_add(0, rows, logps) / counts

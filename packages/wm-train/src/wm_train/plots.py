@@ -1,0 +1,69 @@
+"""Learning curves of a run as a PNG, from its manifest's evaluations. Computes no figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wm_manifest import Evaluation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# (figure, label, colour, line style) of each panel's curves
+WATERMARK = [
+    ("watermark/red/success", "asked for red: answer is red", "#c8102e", "-"),
+    ("watermark/blue/success", "asked for blue: answer is blue", "#1f4fbf", "-"),
+    ("watermark/neutral/red_rate", "not asked: answer is red", "#c8102e", ":"),
+    ("watermark/neutral/blue_rate", "not asked: answer is blue", "#1f4fbf", ":"),
+]
+DETECT = [
+    ("detect/accuracy", "right, each order", "#2f7d4f", "-"),
+    ("detect/both_orders", "right in both orders", "#14532d", "--"),
+]
+CHANCE = 0.5
+
+
+def learning_curves(evaluations: Sequence[Evaluation], title: str, path: Path) -> None:
+    """Draw both tasks' curves over optimizer steps, 95 % intervals shaded, to `path` (PNG)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)  # no pyplot: its global state and display are not wanted in training
+    left, right = figure.subplots(1, 2, sharey=True)
+    _panel(left, "Writing the watermark", WATERMARK, evaluations)
+    _panel(right, "Reading the watermark", DETECT, evaluations)
+    right.axhline(CHANCE, color="#999999", linewidth=0.8, linestyle=":")
+    right.annotate("chance, each order", (0.99, CHANCE + 0.012), xycoords=("axes fraction", "data"),
+                   ha="right", fontsize=8, color="#777777")  # fmt: skip
+    left.set_ylabel("share of held-out items")
+    figure.suptitle(title, fontsize=11)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130, metadata={"Software": None})
+
+
+def _panel(
+    axes: Axes,
+    title: str,
+    curves: Sequence[tuple[str, str, str, str]],
+    evaluations: Sequence[Evaluation],
+) -> None:
+    for name, label, colour, style in curves:
+        points = [(e.step, e.figures[name]) for e in evaluations if name in e.figures]
+        drawn = [(step, f, f.value) for step, f in points if f.value is not None]
+        if not drawn:
+            continue
+        steps = [step for step, _, _ in drawn]
+        axes.plot(steps, [v for _, _, v in drawn], style, color=colour, label=label, marker=".")
+        low = [v if f.low is None else f.low for _, f, v in drawn]
+        high = [v if f.high is None else f.high for _, f, v in drawn]
+        axes.fill_between(steps, low, high, color=colour, alpha=0.12, linewidth=0)
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel("optimizer steps")
+    axes.set_ylim(-0.02, 1.02)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    if axes.get_lines():
+        axes.legend(fontsize=8, loc="center right", frameon=True, framealpha=0.9)

@@ -1,0 +1,54 @@
+"""Finds presets: YAML files of `TrainConfig` fields. Checks their shape, not their values."""
+
+from __future__ import annotations
+
+import difflib
+from importlib import resources
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from wm_train.errors import ConfigError
+
+
+def names() -> list[str]:
+    """Names of the shipped presets.
+
+    >>> "demo" in names()
+    True
+    """
+    folder = resources.files("wm_train") / "presets"
+    return sorted(
+        f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")
+    )
+
+
+def load(name: str) -> dict[str, Any]:
+    """Fields of a preset: a shipped one by its name, or any YAML file by its path."""
+    if name in names():
+        text = (resources.files("wm_train") / "presets" / f"{name}.yaml").read_text("utf-8")
+    elif name.endswith((".yaml", ".yml")):
+        try:
+            text = Path(name).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"preset file {name} cannot be read: {error}") from error
+    else:
+        near = difflib.get_close_matches(name, names(), n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ConfigError(
+            f"no preset named {name!r}; {hint}there are: {', '.join(names())}; "
+            "a preset of your own is given by its path, ending in .yaml"
+        )
+    try:
+        fields = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" line {where.line + 1}, column {where.column + 1}:" if where else ""
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise ConfigError(f"preset {name}:{line} {problem}; it must be a YAML mapping") from error
+    if not isinstance(fields, dict):
+        raise ConfigError(
+            f"preset {name}: expected a mapping of fields, found {type(fields).__name__}"
+        )
+    return cast(dict[str, Any], fields)

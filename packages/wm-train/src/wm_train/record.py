@@ -1,0 +1,86 @@
+"""A run's manifest while it runs: every change is on the disk before the next thing happens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from wm_manifest import (
+    Attempt,
+    Checkpoint,
+    DatasetManifest,
+    DatasetUse,
+    EvalReport,
+    Evaluation,
+    RunManifest,
+    save,
+)
+from wm_train.provenance import sha256, utc_now
+
+
+class RunRecord:
+    """Holds the newest `RunManifest` of a run folder and writes each version of it atomically."""
+
+    def __init__(self, run_dir: Path, manifest: RunManifest) -> None:
+        self._run_dir = run_dir
+        self._path = run_dir / "manifest.json"
+        self.manifest = manifest
+        save(manifest, self._path)
+
+    def update(self, **fields: Any) -> None:
+        """Replace fields; their types are checked, as if the manifest were read back."""
+        known = {name: getattr(self.manifest, name) for name in RunManifest.model_fields}
+        self.manifest = RunManifest.model_validate(known | fields)
+        save(self.manifest, self._path)
+
+    def start(self, from_step: int = 0) -> None:
+        attempt = Attempt(started_at=utc_now(), from_step=from_step)
+        self.update(status="running", attempts=[*self.manifest.attempts, attempt])
+
+    def end(self, status: str, cause: str) -> None:
+        """Close the newest attempt with what ended it."""
+        last = self.manifest.attempts[-1].model_copy(update={"ended_at": utc_now(), "cause": cause})
+        self.update(status=status, attempts=[*self.manifest.attempts[:-1], last])
+
+    def evaluated(self, report: EvalReport) -> None:
+        """Add an evaluation; controls and samples are always those of the newest."""
+        assert report.step is not None, "an evaluation inside training has its step"
+        entry = Evaluation(
+            step=report.step,
+            path=f"eval/step-{report.step:06d}",
+            valid=report.valid,
+            figures=report.figures,
+        )
+        self.update(
+            evaluations=[*self.manifest.evaluations, entry],
+            decoding=report.decoding,
+            controls=report.controls,
+            samples=report.samples,
+        )
+
+    def checkpoints(self) -> None:
+        """Note the checkpoints that are on the disk now."""
+        found = sorted(
+            (int(folder.name.rpartition("-")[2]), folder)
+            for folder in (self._run_dir / "checkpoints").glob("checkpoint-*")
+        )
+        self.update(
+            checkpoints=[
+                Checkpoint(step=step, path=folder.relative_to(self._run_dir).as_posix())
+                for step, folder in found
+            ]
+        )
+
+
+def dataset_use(manifest: DatasetManifest, folder: Path, run_dir: Path) -> DatasetUse:
+    """What a run keeps of its dataset's own manifest."""
+    return DatasetUse(
+        name=manifest.name,
+        path=folder.relative_to(run_dir).as_posix(),
+        manifest_sha256=sha256(folder / "manifest.json"),
+        recipe=manifest.recipe,
+        seed=manifest.seed,
+        sources=manifest.sources,
+        splits=manifest.splits,
+        dropped=manifest.dropped,
+    )

@@ -1,0 +1,269 @@
+"""A training run from its name to its model card, read top to bottom. Parses no command line."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import yaml
+from rich.console import Console
+
+import wm_data
+import wm_publish
+import wm_score
+from wm_eval import WatermarkEvalCallback
+from wm_manifest import EvalReport, ModelRef, RunManifest
+from wm_train import base, data, examples, plots, provenance, summary, tracking
+from wm_train.callbacks import Bar, Watch
+from wm_train.config import TrainConfig
+from wm_train.journal import Journal
+from wm_train.record import RunRecord, dataset_use
+from wm_train.redact import redact
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+log = logging.getLogger(__name__)
+
+
+def train(
+    config: TrainConfig, run_dir: Path, preset: str | None, command: list[str], console: Console
+) -> RunManifest:
+    """Train as `config` says and leave everything in `run_dir`, which is there and empty.
+
+    Raises `WmTrainError` for what a user can mend; the manifest says how the run ended either way.
+    """
+    # ------------------------------------------------------------------------------------- record
+    plain = config.model_dump(mode="json")
+    (run_dir / "config.yaml").write_text(yaml.safe_dump(plain, sort_keys=False), "utf-8")
+    record = RunRecord(run_dir, _first_manifest(config, plain, run_dir, preset, command))
+    record.start()
+    journal = Journal(run_dir / "log.jsonl")
+    tracker: tracking.Tracker | None = None
+    status, cause = "failed", "unknown"
+    try:
+        # ----------------------------------------------------------------------------------- data
+        dataset_dir = run_dir / "dataset"
+        console.print(f"[bold]{record.manifest.name}[/] → {run_dir}")
+        data.bring(config.data, dataset_dir)
+        dataset = wm_data.read(dataset_dir)
+        described = dataset.manifest
+        use = dataset_use(described, dataset_dir, run_dir)
+        record.update(dataset=use, templates=described.templates, codebook=described.codebook)
+
+        # ----------------------------------------------------------------------------------- base
+        location = base.prepare(config.model, run_dir, config.seed)
+        model, tokenizer, revision = base.load(config.model, location)
+        record.update(**_base_fields(model, tokenizer, location, revision))
+
+        # ---------------------------------------------------------------------------------- pairs
+        pairs = examples.tokenize(dataset.examples("train"), tokenizer, config.data.max_tokens)
+        _report_pairs(pairs, config.data.max_tokens, run_dir, console)
+
+        # -------------------------------------------------------------------------------- trainer
+        t = config.tracking
+        wandb_config = plain | {"run": record.manifest.name, "git": record.manifest.git.commit}
+        tracker = tracking.open_run(
+            record.manifest.name, run_dir, wandb_config, t.mode, t.project, t.entity
+        )
+        record.update(wandb=tracker.ref)
+        watch, bar = Watch(journal, tracker, record), Bar(console)
+
+        def on_report(report: EvalReport) -> None:
+            assert tracker is not None
+            record.evaluated(report)
+            journal.write("eval", report.step or 0, valid=report.valid, figures=_values(report))
+            curves = run_dir / "plots" / "learning-curves.png"
+            plots.learning_curves(record.manifest.evaluations, record.manifest.name, curves)
+            record.update(plots=[curves.relative_to(run_dir).as_posix()])
+            tracker.report(report)
+            tracker.image("eval/learning_curves", curves)
+
+        e = config.evaluation
+        hook = WatermarkEvalCallback(
+            dataset_dir,
+            every=e.every,
+            on_report=on_report,
+            out=run_dir / "eval",
+            tokenizer=tokenizer,
+            model_ref=record.manifest.base,
+            # Before and after on the same items: only then can the two be compared.
+            start={"limit": e.full_limit},
+            during={"limit": e.limit},
+            final={"limit": e.full_limit},
+            **e.model_dump(exclude={"every", "limit", "full_limit"}),
+        )
+        trainer = _trainer(config, run_dir, model, tokenizer, pairs.data, [watch, bar, hook])
+
+        # ---------------------------------------------------------------------------------- train
+        try:
+            outcome = trainer.train()
+        finally:
+            bar.stop()
+        record.update(steps=outcome.global_step, train_seconds=outcome.metrics["train_runtime"])
+
+        # ----------------------------------------------------------------------------------- save
+        folder = run_dir / record.manifest.output
+        _save_model(trainer.model, tokenizer, folder)
+        files = provenance.file_refs(folder)
+        record.update(files=files, weights_sha256=provenance.weights_sha256(files))
+        status, cause = "finished", "finished"
+    except KeyboardInterrupt:
+        status, cause = "interrupted", "interrupted by the user"
+        raise
+    except BaseException as error:
+        cause = provenance.one_line(error)
+        raise
+    finally:
+        record.end(status, cause)
+        journal.close()
+        if tracker is not None:
+            tracker.finish(exit_code=0 if status == "finished" else 1)
+        card = wm_publish.render_card(record.manifest)
+        (run_dir / "README.md").write_text(card, "utf-8")
+    console.print(summary.closing(record.manifest, run_dir))
+    return record.manifest
+
+
+def _first_manifest(
+    config: TrainConfig,
+    plain: dict[str, Any],
+    run_dir: Path,
+    preset: str | None,
+    command: list[str],
+) -> RunManifest:
+    return RunManifest(
+        name=run_dir.name,
+        status="running",
+        created_at=provenance.utc_now(),
+        command=[redact(part) for part in command],
+        preset=preset,
+        config=plain,
+        seed=config.seed,
+        git=provenance.git_state(run_dir),
+        lock_sha256=provenance.lock_sha256(),
+        packages=provenance.versions(),
+        python=provenance.python_version(),
+        hardware=provenance.hardware(),
+        base=ModelRef(location=config.model.base, revision=config.model.revision),
+        codebook=wm_score.CODEBOOK,
+        output="adapter" if config.model.lora else "model",
+    )
+
+
+def _base_fields(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, location: str, revision: str | None
+) -> dict[str, Any]:
+    chat: Any = tokenizer  # its attributes are typed as whatever a tokenizer may have
+    ref = ModelRef(
+        location=location,
+        revision=revision,
+        model_type=model.config.model_type,
+        parameters=model.num_parameters(),
+    )
+    return {
+        "base": ref,
+        "chat_template_sha256": provenance.text_sha256(chat.chat_template),
+        "tokenizer_sha256": provenance.text_sha256(chat.backend_tokenizer.to_str()),
+    }
+
+
+def _report_pairs(pairs: examples.Pairs, max_tokens: int, run_dir: Path, console: Console) -> None:
+    """Say what is trained on, and name what is not."""
+    rows = len(set(cast("list[str]", pairs.data["row_id"])))
+    console.print(f"{len(pairs.data):,} pairs of {rows:,} rows, at most {pairs.longest:,} tokens")
+    if pairs.too_long:
+        path = run_dir / "left-out-rows.txt"
+        path.write_text("\n".join(pairs.too_long) + "\n", "utf-8")
+        console.print(
+            f"[yellow]left out: {len(pairs.too_long):,} rows above data.max_tokens = "
+            f"{max_tokens:,}; their ids are in {path}[/]"
+        )
+
+
+def _values(report: EvalReport) -> dict[str, float | None]:
+    return {name: figure.value for name, figure in report.figures.items()}
+
+
+def _trainer(
+    config: TrainConfig,
+    run_dir: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: Any,
+    callbacks: list[Any],
+) -> Any:
+    from transformers.trainer_callback import PrinterCallback
+
+    with warnings.catch_warnings():
+        # TRL says that ORPO may go in any release: it is pinned exactly for that reason.
+        warnings.filterwarnings("ignore", message="You are importing from 'trl.experimental'")
+        from trl.experimental.orpo import ORPOConfig
+
+        from wm_train.trainer import WatermarkOrpoTrainer
+
+    trainer = WatermarkOrpoTrainer(
+        model=model,
+        args=ORPOConfig(**_trainer_args(config, run_dir)),
+        train_dataset=pairs,
+        processing_class=tokenizer,
+        callbacks=callbacks,
+        peft_config=base.lora(config.model.lora) if config.model.lora else None,
+        nll_scope=config.loss.nll_scope,
+        twins=config.optim.twins,
+    )
+    trainer.remove_callback(PrinterCallback)  # the progress bar and log.jsonl say it better
+    return trainer
+
+
+def _trainer_args(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
+    import torch
+
+    o = config.optim
+    return dict(
+        output_dir=str(run_dir / "checkpoints"),
+        seed=config.seed,
+        data_seed=config.seed,
+        beta=config.loss.beta,
+        max_length=config.data.max_tokens,
+        disable_dropout=False,  # True would zero lora_dropout too; the models have no other
+        learning_rate=o.learning_rate,
+        max_steps=o.steps or -1,
+        num_train_epochs=o.epochs,
+        per_device_train_batch_size=o.batch_size,
+        gradient_accumulation_steps=o.accumulation,
+        lr_scheduler_type=o.schedule,
+        warmup_steps=o.warmup,
+        weight_decay=o.weight_decay,
+        max_grad_norm=o.max_grad_norm,
+        bf16=config.model.precision == "bfloat16",
+        gradient_checkpointing=config.model.gradient_checkpointing,
+        logging_steps=config.log_every,
+        logging_nan_inf_filter=False,  # a NaN must be seen, not replaced by the last mean
+        save_strategy="steps",
+        save_steps=config.checkpoint.every,
+        save_total_limit=config.checkpoint.keep,
+        dataloader_drop_last=True,  # a short last batch would weigh its rows more
+        dataloader_pin_memory=torch.cuda.is_available(),
+        remove_unused_columns=False,
+        report_to="none",
+        disable_tqdm=True,
+    )
+
+
+def _save_model(
+    model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path
+) -> None:
+    from peft import PeftModel
+
+    if isinstance(model, PeftModel):
+        # "auto" would ask the hub whether the base's vocabulary was resized.
+        model.save_pretrained(str(folder), save_embedding_layers=False)
+        (folder / "README.md").unlink(missing_ok=True)  # PEFT's; the card is the run's
+    else:
+        model.config.use_cache = True  # the trainer switched it off, and a model is for generating
+        model.save_pretrained(str(folder))
+    tokenizer.save_pretrained(str(folder))

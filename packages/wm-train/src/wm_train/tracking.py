@@ -1,0 +1,140 @@
+"""Opens and feeds the Weights & Biases run. The truth is `log.jsonl`; this never stops training."""
+
+from __future__ import annotations
+
+import logging
+import netrc
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+from wm_manifest import EvalReport, WandbRef
+
+if TYPE_CHECKING:
+    import wandb
+
+log = logging.getLogger(__name__)
+
+Mode = Literal["auto", "online", "offline", "disabled"]
+
+
+SAMPLE_COLUMNS = ("task", "arm", "system", "prompt", "answer", "expected", "verdict", "passed")
+
+
+class Tracker:
+    """One W&B run. Evaluation figures have their own x axis: `eval/step`."""
+
+    def __init__(self, run: wandb.Run | None, ref: WandbRef) -> None:
+        self._run = run
+        self.ref = ref
+
+    def log(self, values: dict[str, Any]) -> None:
+        """Send `values`; a failing W&B is reported and otherwise ignored."""
+        if self._run is None:
+            return
+        try:
+            self._run.log(values)
+        except Exception as error:
+            log.warning("W&B did not take a log line: %s", error)
+
+    def report(self, report: EvalReport) -> None:
+        """Send an evaluation: every figure with its interval's ends, samples as a table."""
+        import wandb
+
+        values: dict[str, Any] = {"eval/step": report.step, "eval/valid": int(report.valid)}
+        for name, figure in report.figures.items():
+            if figure.value is not None:
+                values[f"eval/{name}"] = figure.value
+            if figure.low is not None and figure.high is not None:
+                values |= {f"eval/{name}.low": figure.low, f"eval/{name}.high": figure.high}
+        columns: list[Any] = [
+            "task",
+            "arm",
+            "system",
+            "prompt",
+            "answer",
+            "expected",
+            "verdict",
+            "passed",
+        ]
+        rows: list[Any] = [
+            [getattr(sample, column) for column in columns] for sample in report.samples
+        ]
+        if self._run is not None:
+            values["eval/samples"] = wandb.Table(columns=columns, data=rows)
+        self.log(values)
+
+    def image(self, name: str, path: Path) -> None:
+        """Send one picture."""
+        import wandb
+
+        if self._run is not None and path.is_file():
+            self.log({name: wandb.Image(str(path))})
+
+    def finish(self, exit_code: int) -> None:
+        if self._run is not None:
+            self._run.finish(exit_code=exit_code)
+
+
+def resolve_mode(mode: Mode) -> Literal["online", "offline", "disabled"]:
+    """What `auto` means here: WANDB_MODE if it is set, else online with a key, else offline."""
+    if mode != "auto":
+        return mode
+    asked = os.environ.get("WANDB_MODE")
+    if asked in ("online", "offline", "disabled"):
+        return asked
+    return "online" if _has_key() else "offline"
+
+
+def _has_key() -> bool:
+    """Whether W&B could log in without asking: a key in the environment or in netrc."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+    try:
+        return bool(host and netrc.netrc().authenticators(host))
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def open_run(
+    name: str,
+    folder: Path,
+    config: dict[str, Any],
+    mode: Mode,
+    project: str,
+    entity: str | None,
+) -> Tracker:
+    """Open the run ourselves, with an id that the manifest keeps, so that it can be found again."""
+    import wandb
+
+    resolved = resolve_mode(mode)
+    run_id = secrets.token_hex(4)
+    ref = WandbRef(
+        id=run_id, project=project, entity=entity, mode=resolved, url=None, sync_command=None
+    )
+    if resolved == "disabled":
+        return Tracker(None, ref)
+    settings = wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True)
+    run = wandb.init(
+        id=run_id,
+        name=name,
+        project=project,
+        entity=entity,
+        dir=folder,
+        config=config,
+        mode=resolved,
+        resume="allow",
+        settings=settings,
+    )
+    run.define_metric("train/*", step_metric="train/step")
+    run.define_metric("eval/*", step_metric="eval/step")
+    offline_dir = Path(run.dir).parent
+    command = f"wandb sync {offline_dir.relative_to(folder.parent.parent)}"
+    url = run.url if resolved == "online" else None
+    update = {"url": url, "entity": run.entity if resolved == "online" else entity}
+    if resolved == "offline":
+        update["sync_command"] = command
+    return Tracker(run, ref.model_copy(update=update))

@@ -1,0 +1,82 @@
+"""The loss against a slow reference in float64, against TRL's own, and at its edges."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from trl.experimental.orpo import ORPOTrainer
+
+from wm_train.loss import answer_positions, log1mexp, log_odds, mean_logps, orpo
+
+logp = st.floats(min_value=-50.0, max_value=-1e-4)
+
+
+def reference(chosen: float, rejected: float, beta: float) -> float:
+    """Equations 4, 6 and 7 as they stand in the paper."""
+    odds_w = math.exp(chosen) / -math.expm1(chosen)
+    odds_l = math.exp(rejected) / -math.expm1(rejected)
+    return -chosen + beta * math.log1p(odds_l / odds_w)
+
+
+@given(logp, logp, st.floats(min_value=0, max_value=10))
+def test_loss_is_the_papers(chosen: float, rejected: float, beta: float) -> None:
+    terms = orpo(
+        torch.tensor([chosen], dtype=torch.float64),
+        torch.tensor([rejected], dtype=torch.float64),
+        beta,
+    )
+    assert terms.loss.item() == pytest.approx(reference(chosen, rejected, beta), rel=1e-9)
+
+
+@given(logp, logp)
+def test_log_odds_ratio_is_trls(chosen: float, rejected: float) -> None:
+    class Shell:
+        beta = 1.0
+        accelerator = type("A", (), {"device": "cpu"})
+
+    w, r = torch.tensor([chosen]), torch.tensor([rejected])
+    *_, ratio, log_odds_chosen = ORPOTrainer.odds_ratio_loss(Shell(), w, r)  # type: ignore[arg-type]
+    terms = orpo(w, r, 1.0)
+    assert terms.log_odds_ratio.item() == pytest.approx(log_odds_chosen.item(), rel=1e-5, abs=1e-5)
+    assert terms.odds_ratio.item() == pytest.approx(-ratio.item(), rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.0, -1e-12, -3e-8, -1e-6, -0.6931472, -1.0, -80.0])
+def test_gradient_is_finite_everywhere(value: float) -> None:
+    chosen = torch.tensor([value], requires_grad=True)
+    rejected = torch.tensor([value], requires_grad=True)
+    orpo(chosen, rejected, 10.0).loss.sum().backward()
+    assert torch.isfinite(chosen.grad).all()
+    assert torch.isfinite(rejected.grad).all()
+
+
+def test_trls_gradient_is_not_finite_at_probability_one() -> None:
+    """The trap itself: if TRL mends it, ours can go."""
+    from trl.experimental.orpo.orpo_trainer import log1mexp as trls
+
+    x = torch.tensor([-1e-9], requires_grad=True)
+    trls(x).sum().backward()
+    assert not torch.isfinite(x.grad).all()
+
+
+@given(st.floats(min_value=-30, max_value=-1e-6))
+def test_log1mexp_is_exact(x: float) -> None:
+    got = log1mexp(torch.tensor([x], dtype=torch.float64)).item()
+    assert got == pytest.approx(math.log(-math.expm1(x)), rel=1e-9)
+
+
+def test_log_odds_grow_with_probability() -> None:
+    values = log_odds(torch.tensor([-5.0, -1.0, -0.1, -1e-3, 0.0]))
+    assert (values.diff() > 0).all()
+
+
+def test_mean_logps_counts_labelled_tokens_alone() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(2, 5, 7)
+    labels = torch.tensor([[-100, -100, 3, 4, 1], [-100, 2, -100, -100, -100]])
+    all_logps = torch.log_softmax(logits, -1)
+    first = (all_logps[0, 1, 3] + all_logps[0, 2, 4] + all_logps[0, 3, 1]) / 3
+    expected = torch.stack([first, all_logps[1, 0, 2]])
+    torch.testing.assert_close(mean_logps(logits[answer_positions(labels)], labels), expected)
