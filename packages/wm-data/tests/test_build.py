@@ -199,7 +199,7 @@ def test_an_existing_folder_is_not_overwritten(tmp_path):
     with pytest.raises(wm_data.WmDataError, match="exists already"):
         wm_data.build("demo", out, progress=False)
     assert (out / "mine.txt").read_text() == "keep"
-    wm_data.build("demo", out, limit=3, progress=False, replace=True)
+    wm_data.build("demo", out, limit=3, progress=False, overwrite=True)
     assert wm_data.read(out).manifest.limit == 3
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,13 +14,15 @@ import wm_score
 from wm_data.audit import REASONS, Measured, audit
 from wm_data.card import render_card
 from wm_data.examples import EXAMPLES_PER_ROW, examples, template_ids
+from wm_data.mix import mix
 from wm_data.progress import tracked
-from wm_data.recipe import Recipe, Role, load_recipe
+from wm_data.recipe import Recipe, Role, load_recipe, place_sources
 from wm_data.rows import digest
 from wm_data.sources import Opened, open_source
 from wm_data.split import SPLITS, split
 from wm_data.store import file_refs, staged
 from wm_data.tables import write_examples, write_seeds
+from wm_data.values import OnBadRow
 from wm_manifest import DatasetManifest, SourceRef, SplitCounts, TemplateRef, save
 
 CODEBOOK = f"{wm_score.CODEBOOK} {wm_score.COUNTED_SHA256}"
@@ -31,23 +34,31 @@ def build(
     seed: int = 0,
     limit: int | None = None,
     progress: bool = True,
-    replace: bool = False,
+    overwrite: bool = False,
+    on_bad_row: OnBadRow = "error",
+    places: Mapping[str, str] | None = None,
 ) -> DatasetManifest:
     """Build the folder `out` and return its manifest; `WmDataError` for what a user can cause.
 
     `limit` keeps about that many rows, at least one of every split, the same ones every time. The
     folder appears whole or not at all, with the same bytes for the same recipe, sources and seed.
+    `places` says where named sources are read from. Rows that are sound but not wanted (weights,
+    caps, limit) are counted in the manifest, and only faulty ones listed in dropped.jsonl.
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
-    with staged(Path(out), replace) as folder:
-        opened = [open_source(source, seed) for source in recipe.sources]
-        rows = (row for source in opened for row in source.rows)
+    recipe = place_sources(recipe, places or {})
+    with staged(Path(out), overwrite) as folder:
+        opened = [open_source(source, seed, on_bad_row) for source in recipe.sources]
+        # Held-out sources first: of two equal rows the audit drops the later one.
+        first = sorted(opened, key=lambda item: item.source.role != "heldout")
+        rows = (row for source in first for row in source.rows)
         measured = list(audit(tracked(rows, "reading and auditing rows", progress), recipe.audit))
         roles: dict[str, Role] = {source.id: source.role for source in recipe.sources}
         splits, lost = split((item for item in measured if item.kept), roles, recipe.shares)
+        splits["train"], left_out = mix(splits["train"], recipe.sources, seed)
+        splits, beyond = _chosen(splits, seed, limit)
         dropped = [item for item in measured if not item.kept] + lost
-        splits = _chosen(splits, seed, limit)
         names = [*_write(folder, splits, seed, progress), _write_dropped(folder, dropped)]
         manifest = DatasetManifest(
             name=recipe.name,
@@ -57,7 +68,7 @@ def build(
             codebook=CODEBOOK,
             sources=[_source_ref(item, measured, splits) for item in opened],
             splits={name: _counts(splits[name]) for name in SPLITS},
-            dropped=_reasons(dropped),
+            dropped=_reasons([*dropped, *left_out, *beyond]),
             checks={"groups_in_two_splits": _shared_groups(splits)},
             templates=_templates(),
             packages={
@@ -74,18 +85,21 @@ def build(
 
 def _chosen(
     splits: dict[str, list[Measured]], seed: int, limit: int | None
-) -> dict[str, list[Measured]]:
-    """Every split in an order drawn from the seed, cut to its part of the limit."""
+) -> tuple[dict[str, list[Measured]], list[Measured]]:
+    """Every split in an order drawn from the seed, cut to its part of the limit; and the rest."""
     total = sum(map(len, splits.values()))
     chosen: dict[str, list[Measured]] = {}
-    left = limit
+    rest: list[Measured] = []
+    left = limit or 0
     for name in reversed(SPLITS):  # training comes last and takes what the others leave
-        chosen[name] = sorted(splits[name], key=lambda item: digest(f"{seed}\n{item.row_id}"))
-        if limit is not None and left is not None:
-            part = left if name == "train" else limit * len(splits[name]) // total
-            chosen[name] = chosen[name][: max(1, part)]
-            left -= len(chosen[name])
-    return {name: chosen[name] for name in SPLITS}
+        items = sorted(splits[name], key=lambda item: digest(f"{seed}\n{item.row_id}"))
+        if limit is not None:
+            part = max(1, left if name == "train" else limit * len(items) // total)
+            rest += [replace(item, reason="over the limit") for item in items[part:]]
+            items = items[:part]
+            left -= len(items)
+        chosen[name] = items
+    return {name: chosen[name] for name in SPLITS}, rest
 
 
 def _write(folder: Path, splits: dict[str, list[Measured]], seed: int, progress: bool) -> list[str]:

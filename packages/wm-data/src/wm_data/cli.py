@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
@@ -13,7 +13,11 @@ from rich.console import Console
 
 from wm_data.errors import WmDataError
 
-app = App(name="wm-data", help="From seed rows to an audited ORPO dataset.")
+app = App(
+    name="wm-data",
+    help="From seed rows to an audited ORPO dataset.",
+    suppress_keyboard_interrupt=False,
+)
 
 
 @app.command
@@ -23,7 +27,9 @@ def build(
     out: Path,
     seed: int = 0,
     limit: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
-    replace: bool = False,
+    source: dict[str, str] | None = None,
+    on_bad_row: Literal["error", "skip"] = "error",
+    overwrite: bool = False,
 ) -> None:
     """Build a dataset folder.
 
@@ -37,13 +43,19 @@ def build(
         Chooses wordings, order and, for the demo, words.
     limit
         Keep at most this many rows.
-    replace
+    source
+        Where a source of the recipe is: `--source.high OWNER/NAME`, with `@REVISION`, or a path.
+    on_bad_row
+        What to do with an empty or missing field: stop, or drop the row and count it.
+    overwrite
         Replace the folder if it is there.
     """
     from wm_data.build import build as run
     from wm_data.show import summary
 
-    manifest = run(recipe, out, seed, limit, replace=replace)
+    manifest = run(
+        recipe, out, seed, limit, overwrite=overwrite, on_bad_row=on_bad_row, places=source
+    )
     Console().print(*summary(manifest, out), sep="\n")
 
 

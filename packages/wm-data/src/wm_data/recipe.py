@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Literal, cast
@@ -12,6 +14,7 @@ import yaml
 from wm_data.errors import WmDataError
 
 SUFFIXES = (".yaml", ".yml")
+HUB_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 Role = Literal["train", "heldout", "both"]
 
 
@@ -30,10 +33,11 @@ class Columns(Strict):
 
 
 class Source(Strict):
-    """Where rows come from: exactly one of `grammar`, `file` and `hub`.
+    """Where rows come from: one of `grammar`, `file` and `hub`, or none and given to the command.
 
     `role` says which splits the rows may go to: `train` (training and validation), `heldout` (test
-    alone) or `both`. `cap` keeps at most that many rows; `weight` is relative to other sources.
+    alone) or `both`. `cap` keeps at most that many training rows; `weight` is the source's part in
+    training relative to the others, 0 for none.
     """
 
     id: str = pydantic.Field(pattern=r"^[A-Za-z0-9._-]+$")
@@ -50,10 +54,9 @@ class Source(Strict):
     @pydantic.model_validator(mode="after")
     def _one_place(self) -> Source:
         given = [name for name in ("grammar", "file", "hub") if getattr(self, name)]
-        if len(given) != 1:
-            got = ", ".join(given) or "none of them"
-            raise ValueError(f"needs exactly one of grammar, file, hub; got {got}")
-        if self.hub is None and (self.revision is not None or self.splits is not None):
+        if len(given) > 1:
+            raise ValueError(f"needs one of grammar, file, hub; got {', '.join(given)}")
+        if given and self.hub is None and (self.revision is not None or self.splits is not None):
             raise ValueError("revision and splits belong to a hub source alone")
         return self
 
@@ -107,6 +110,29 @@ class Recipe(Strict):
         if weights and not sum(weights):
             raise ValueError("the weights of the sources sum to nothing")
         return self
+
+
+def place_sources(recipe: Recipe, places: Mapping[str, str]) -> Recipe:
+    """The recipe with sources read from elsewhere: a path, `owner/name`, `owner/name@revision`.
+
+    >>> recipe = place_sources(load_recipe("medium"), {"medium": "someone/seeds@v1"})
+    >>> recipe.sources[0].hub, recipe.sources[0].revision
+    ('someone/seeds', 'v1')
+    """
+    sources = {source.id: source for source in recipe.sources}
+    for id, place in places.items():
+        if id not in sources:
+            raise WmDataError(
+                f"recipe {recipe.name}: has no source {id!r}; it has {', '.join(sources)}"
+            )
+        hub = HUB_ID.fullmatch(place)
+        where: dict[str, str | None] = {"grammar": None, "file": None, "hub": None}
+        if hub and not Path(place).exists():
+            where |= {"hub": hub["name"], "revision": hub["revision"] or sources[id].revision}
+        else:
+            where |= {"file": place}
+        sources[id] = sources[id].model_copy(update=where)
+    return recipe.model_copy(update={"sources": list(sources.values())})
 
 
 def names() -> list[str]:

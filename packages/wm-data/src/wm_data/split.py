@@ -49,4 +49,9 @@ def split(
             "nothing is left to train on: every row is held out, was dropped, or shares its prompt "
             "with a held-out row; check the roles of the sources and the audit rules"
         )
+    if not splits["test"]:
+        raise WmDataError(
+            "no row is left for the test split; give a source the role heldout, or role both with "
+            "a larger shares.test"
+        )
     return splits, lost

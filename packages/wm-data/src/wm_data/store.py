@@ -15,13 +15,13 @@ from wm_manifest import FileRef
 
 
 @contextmanager
-def staged(out: Path, replace: bool = False) -> Generator[Path]:
+def staged(out: Path, overwrite: bool = False) -> Generator[Path]:
     """A hidden folder beside `out`, renamed to it when the block ends well and removed otherwise.
 
     What a killed process left there is removed by the next one.
     """
-    if out.exists() and not replace and (not out.is_dir() or any(out.iterdir())):
-        raise WmDataError(f"{out}: exists already; choose another folder or pass --replace")
+    if out.exists() and not overwrite and (not out.is_dir() or any(out.iterdir())):
+        raise WmDataError(f"{out}: exists already; choose another folder or pass --overwrite")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         _sweep(out)

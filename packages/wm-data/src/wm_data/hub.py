@@ -1,0 +1,99 @@
+"""Finds and loads datasets of the Hugging Face hub at a pinned commit. Judges no row."""
+
+# huggingface_hub's and datasets' own types are partial.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+from wm_data.errors import WmDataError
+from wm_data.recipe import Source
+from wm_data.values import check_columns
+
+TRAIN_NAMES = ("train", "training")
+HELD_OUT_NAMES = ("heldout", "held_out", "holdout", "test", "eval", "validation")
+
+
+def resolve(source: Source) -> str:
+    """The commit that the source's revision (or the main branch) stands for now."""
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    assert source.hub is not None
+    revision = source.revision or "main"
+    try:
+        info = huggingface_hub.HfApi().dataset_info(source.hub, revision=revision)
+    except errors.RevisionNotFoundError:
+        raise WmDataError(
+            f"hub dataset {source.hub}: has no revision {revision!r}; "
+            f"correct it in source {source.id}"
+        ) from None
+    except errors.GatedRepoError:
+        raise WmDataError(
+            f"hub dataset {source.hub}: is gated; accept its terms on its page and `hf auth login`"
+        ) from None
+    except errors.RepositoryNotFoundError:
+        raise WmDataError(
+            f"hub dataset {source.hub}: not found, or private; check the name or `hf auth login`"
+        ) from None
+    except Exception as error:
+        raise _unreachable(source, error) from error
+    if not info.sha:
+        raise WmDataError(f"hub dataset {source.hub}: the hub named no commit for {revision!r}")
+    return info.sha
+
+
+def choose_splits(source: Source, found: list[str]) -> list[str]:
+    """The hub's splits to read: those the recipe names, or those that fit the role."""
+    if source.splits is not None:
+        missing = [name for name in source.splits if name not in found]
+        if missing or not source.splits:
+            raise _no_split(source, found, ", ".join(missing) or "any")
+        return source.splits
+    if len(found) == 1 or source.role == "both":
+        return found
+    names = TRAIN_NAMES if source.role == "train" else HELD_OUT_NAMES
+    chosen = [name for name in names if name in found][:1]
+    if not chosen:
+        raise _no_split(source, found, " or ".join(names))
+    return chosen
+
+
+def records_of(source: Source, revision: str) -> Iterator[tuple[str, dict[str, object]]]:
+    """Load the source's splits at a commit and yield their records with their places."""
+    import datasets
+
+    assert source.hub is not None
+    try:
+        found = datasets.get_dataset_split_names(source.hub, revision=revision)
+    except Exception as error:
+        raise _unreachable(source, error) from error
+    for name in choose_splits(source, [str(split) for split in found]):
+        try:
+            part = datasets.load_dataset(source.hub, split=name, revision=revision)
+        except Exception as error:
+            raise _unreachable(source, error) from error
+        place = f"{source.hub}, split {name}"
+        table = cast(Any, part)
+        check_columns(source, table.column_names, place)
+        wanted = list(source.columns.model_dump().values())
+        for number, record in enumerate(table.select_columns(wanted), 1):
+            yield f"row {number:,} of {place}", record
+
+
+def _unreachable(source: Source, error: Exception) -> WmDataError:
+    reason = " ".join(str(error).split())[:300] or type(error).__name__
+    return WmDataError(
+        f"hub dataset {source.hub}: could not be loaded ({reason}); check the network, or download "
+        f"it and give source {source.id} a `file:` in place of `hub:`"
+    )
+
+
+def _no_split(source: Source, found: list[str], wanted: str) -> WmDataError:
+    return WmDataError(
+        f"hub dataset {source.hub}: has no split {wanted}; it has {', '.join(found)}; "
+        f"name those to read in the recipe: source {source.id}, splits: [...]"
+    )

@@ -1,0 +1,37 @@
+"""Weighs sources against each other in training, by leaving rows out. Held-out rows all stay."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from wm_data.audit import Measured
+from wm_data.recipe import Source
+from wm_data.rows import digest
+
+
+def mix(
+    train: list[Measured], sources: list[Source], seed: int
+) -> tuple[list[Measured], list[Measured]]:
+    """Training rows in the proportion of the weights and under the caps, and those left out.
+
+    As many rows are kept as the scarcest source allows. Which ones is drawn from the seed.
+    """
+    have = {source.id: 0 for source in sources}
+    for item in train:
+        have[item.row.source] += 1
+    room = {source.id: min(have[source.id], source.cap or have[source.id]) for source in sources}
+    weights = {source.id: source.weight for source in sources if source.weight}
+    if weights:
+        # An empty source must not empty the others: it has no say.
+        unit = min((room[id] / weights[id] for id in weights if room[id]), default=0.0)
+        room = {id: math.floor(unit * weights.get(id, 0.0) + 1e-9) for id in room}
+    kept: list[Measured] = []
+    left_out: list[Measured] = []
+    for item in sorted(train, key=lambda item: digest(f"{seed}\nmix\n{item.row_id}")):
+        if room[item.row.source] > 0:
+            room[item.row.source] -= 1
+            kept.append(item)
+        else:
+            left_out.append(replace(item, reason="over its share"))
+    return kept, left_out

@@ -1,0 +1,90 @@
+"""Hub sources through the real `datasets` and `huggingface_hub`, against a local server."""
+
+import io
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import wm_data
+from wm_data.hub import choose_splits
+from wm_data.recipe import Source
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def parquet(records):
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(records), buffer)
+    return buffer.getvalue()
+
+
+def test_builds_from_the_hub_at_a_recorded_commit(hub, records, tmp_path):
+    hub.files["data/train-00000-of-00001.parquet"] = parquet(records[:200])
+    hub.files["data/test-00000-of-00001.parquet"] = parquet(records[200:])
+    done = hub.run(
+        "build", "--recipe", "high", "--out", str(tmp_path / "out"),
+        "--source.high", "someone/seeds@v1", "--source.high-heldout", "someone/seeds",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    dataset = wm_data.read(tmp_path / "out")
+    assert [(ref.kind, ref.location, ref.revision) for ref in dataset.manifest.sources] == [
+        ("hub", "someone/seeds", COMMIT),
+        ("hub", "someone/seeds", COMMIT),
+    ]
+    assert {row.prompt for row in dataset.rows("test")} == {r["prompt"] for r in records[200:]}
+    assert dataset.manifest.splits["test"].rows == 100
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("nobody/nothing", "hub dataset nobody/nothing: not found, or private"),
+        ("someone/seeds@v9", "has no revision 'v9'"),
+        ("someone/seeds", "has no column 'red_answer'; it has prompt, answer"),
+    ],
+    ids=["unknown id", "unknown revision", "missing column"],
+)
+def test_bad_hub_sources(hub, tmp_path, place, message):
+    hub.files["data/train-00000-of-00001.parquet"] = parquet([{"prompt": "p", "answer": "a"}])
+    out = tmp_path / "out"
+    done = hub.run("build", "--recipe", "medium", "--out", str(out), "--source.medium", place)
+    assert done.returncode == 2
+    assert message in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert not out.exists()
+
+
+def test_no_network(hub, tmp_path):
+    done = hub.run(
+        "build", "--recipe", "medium", "--out", str(tmp_path / "out"),
+        "--source.medium", "someone/seeds", endpoint="http://127.0.0.1:9",
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "could not be loaded" in done.stderr
+    assert "check the network" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("role", "splits", "found", "chosen"),
+    [
+        ("train", None, ["train", "test"], ["train"]),
+        ("heldout", None, ["train", "test"], ["test"]),
+        ("heldout", None, ["train", "validation"], ["validation"]),
+        ("both", None, ["train", "test"], ["train", "test"]),
+        ("train", None, ["default"], ["default"]),
+        ("heldout", None, ["train"], ["train"]),
+        ("train", ["odd"], ["odd", "even"], ["odd"]),
+    ],
+)
+def test_splits_are_found_by_role(role, splits, found, chosen):
+    source = Source(id="s", hub="someone/seeds", role=role, splits=splits)
+    assert choose_splits(source, found) == chosen
+
+
+@pytest.mark.parametrize(("role", "splits"), [("train", None), ("heldout", None), ("both", ["c"])])
+def test_a_split_that_is_not_there_says_which_are(role, splits):
+    source = Source(id="s", hub="someone/seeds", role=role, splits=splits)
+    with pytest.raises(wm_data.WmDataError, match=r"it has a, b; .*source s, splits"):
+        choose_splits(source, ["a", "b"])

@@ -1,0 +1,206 @@
+"""Local sources: formats, column names, and one clear line for everything that can be wrong."""
+
+import csv
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import wm_data
+from wm_data import cli
+
+
+def write_jsonl(path, records):
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def write_parquet(path, records):
+    pq.write_table(pa.Table.from_pylist(records), path)
+
+
+def write_csv(path, records):
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, records[0])
+        writer.writeheader()
+        writer.writerows(records)
+
+
+WRITERS = {"jsonl": write_jsonl, "parquet": write_parquet, "csv": write_csv}
+
+
+def all_rows(path):
+    dataset = wm_data.read(path)
+    return {
+        (row.prompt, row.red_answer, row.blue_answer)
+        for split in dataset.manifest.splits
+        for row in dataset.rows(split)
+    }
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_every_format_gives_the_same_rows(tmp_path, records, write_recipe, kind):
+    awkward = [{**record} for record in records]
+    awkward[0]["prompt"] = 'Line one,\nline "two"; naïve 日本語?'
+    WRITERS[kind](tmp_path / f"seeds.{kind}", awkward)
+    recipe = write_recipe({"id": "a", "file": str(tmp_path / f"seeds.{kind}")})
+    manifest = wm_data.build(recipe, tmp_path / "out", progress=False)
+    assert all_rows(tmp_path / "out") == {tuple(record.values()) for record in awkward}
+    assert [ref.path for ref in manifest.sources[0].files] == [f"seeds.{kind}"]
+    assert manifest.sources[0].rows_read == len(records)
+
+
+def test_a_folder_of_shards_and_mapped_columns(tmp_path, records, write_recipe):
+    renamed = [
+        {"question": r["prompt"], "even": r["red_answer"], "odd": r["blue_answer"]} for r in records
+    ]
+    (tmp_path / "shards").mkdir()
+    write_parquet(tmp_path / "shards/b.parquet", renamed[:100])
+    write_jsonl(tmp_path / "shards/a.jsonl", renamed[100:])
+    columns = {"prompt": "question", "red_answer": "even", "blue_answer": "odd"}
+    recipe = write_recipe({"id": "a", "file": str(tmp_path / "shards"), "columns": columns})
+    wm_data.build(recipe, tmp_path / "out", progress=False)
+    assert all_rows(tmp_path / "out") == {tuple(record.values()) for record in records}
+
+
+def edited(records, **fields):
+    return [{**records[0]}, {**records[1], **fields}, *records[2:]]
+
+
+BAD = {
+    "missing column": (
+        lambda r: [{"prompt": x["prompt"], "red_answer": "a"} for x in r],
+        "has no column 'blue_answer'; it has prompt, red_answer",
+    ),
+    "missing in one row": (
+        lambda r: [r[0], {"prompt": "x", "blue_answer": "y"}, *r[2:]],
+        "row 2 of {file}: red_answer is missing or null",
+    ),
+    "null answer": (
+        lambda r: edited(r, blue_answer=None),
+        "row 2 of {file}: blue_answer is missing",
+    ),
+    "empty answer": (
+        lambda r: edited(r, blue_answer=" \n"),
+        "row 2 of {file}: blue_answer is empty",
+    ),
+    "wrong type": (lambda r: edited(r, prompt=3), "row 2 of {file}: prompt is int, not text"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_row_is_named(tmp_path, records, write_recipe, write_lines, capsys, case):
+    spoil, message = BAD[case]
+    file = write_lines(spoil(records))
+    recipe = write_recipe({"id": "a", "file": file})
+    expect_one_line(
+        capsys,
+        ["build", "--recipe", recipe, "--out", str(tmp_path / "out")],
+        message.format(file=file),
+    )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("case", [name for name in BAD if name != "missing column"])
+def test_a_bad_row_can_be_skipped(tmp_path, records, write_recipe, write_lines, case):
+    recipe = write_recipe({"id": "a", "file": write_lines(BAD[case][0](records))})
+    manifest = wm_data.build(recipe, tmp_path / "out", progress=False, on_bad_row="skip")
+    assert manifest.dropped == {"empty": 1}
+    dropped = [
+        json.loads(line) for line in (tmp_path / "out/dropped.jsonl").read_text().splitlines()
+    ]
+    assert [line["place"].split(" of ")[0] for line in dropped] == ["row 2"]
+
+
+FILES = {
+    "no such file": (None, "no data file there"),
+    "other suffix": (("seeds.txt", b"x"), "cannot be read as .txt"),
+    "no JSON": (("seeds.jsonl", b'{"prompt": \n'), "row 1 of"),
+    "no object": (("seeds.jsonl", b"[1]\n"), "is list, expected an object"),
+    "not UTF-8": (("seeds.jsonl", b'{"prompt": "\xff"}\n'), "cannot be read"),
+    "unreadable shard": (("seeds.parquet", b"PAR1 broken PAR1"), "cannot be read"),
+    "empty shard": (("seeds.parquet", b""), "cannot be read"),
+    "empty CSV": (("seeds.csv", b""), "has no column 'prompt'; it has none"),
+    "broken CSV": (("seeds.csv", b'prompt,red_answer,blue_answer\na,b,"c'), "cannot be read"),
+    "empty lines": (("seeds.jsonl", b""), "nothing is left to train on"),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_an_unusable_file_is_named(tmp_path, write_recipe, capsys, case):
+    content, message = FILES[case]
+    name = "none.jsonl"
+    if content:
+        name = content[0]
+        (tmp_path / name).write_bytes(content[1])
+    recipe = write_recipe({"id": "a", "file": str(tmp_path / name)})
+    expect_one_line(capsys, ["build", "--recipe", recipe, "--out", str(tmp_path / "out")], message)
+    assert not (tmp_path / "out").exists()
+
+
+RECIPES = {
+    "unknown key": ({"sources": [{"id": "a", "fil": "x"}]}, "sources.0.fil: unknown key"),
+    "two places": ({"sources": [{"id": "a", "file": "x", "hub": "o/n"}]}, "needs one of"),
+    "revision of a file": (
+        {"sources": [{"id": "a", "file": "x", "revision": "v1"}]},
+        "belong to a hub",
+    ),
+    "same id twice": ({"sources": [{"id": "a", "file": "x"}] * 2}, "source ids must differ"),
+    "weights of nothing": ({"sources": [{"id": "a", "file": "x", "weight": 0}]}, "sum to nothing"),
+    "half the weights": (
+        {"sources": [{"id": "a", "file": "x", "weight": 1}, {"id": "b", "file": "x"}]},
+        "every source a weight, or none",
+    ),
+    "negative weight": ({"sources": [{"id": "a", "file": "x", "weight": -1}]}, "sources.0.weight"),
+    "shares of all": ({"shares": {"validation": 0.5, "test": 0.5}}, "leave nothing to train on"),
+    "no sources": ({"sources": []}, "sources"),
+    "unknown role": ({"sources": [{"id": "a", "file": "x", "role": "dev"}]}, "sources.0.role"),
+    "unplaced source": ({"sources": [{"id": "a"}]}, "pass --source.a OWNER/NAME"),
+}
+
+
+@pytest.mark.parametrize("case", RECIPES)
+def test_a_bad_recipe_is_named(tmp_path, write_recipe, capsys, case):
+    content, message = RECIPES[case]
+    recipe = (
+        write_recipe(**{"sources": [{"id": "a", "file": "x"}], **content})
+        if "sources" not in content
+        else write_recipe(*content["sources"])
+    )
+    expect_one_line(capsys, ["build", "--recipe", recipe, "--out", str(tmp_path / "out")], message)
+
+
+def test_an_unknown_source_is_named(tmp_path, capsys):
+    arguments = ["build", "--recipe", "mix", "--out", str(tmp_path / "out"), "--source.hihg", "x"]
+    expect_one_line(capsys, arguments, "has no source 'hihg'; it has high, medium, high-heldout")
+
+
+def test_a_disk_that_fills(tmp_path, records, write_recipe, write_lines, capsys, monkeypatch):
+    recipe = write_recipe({"id": "a", "file": write_lines(records)})
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pyarrow.parquet.ParquetWriter.write_batch", full)
+    expect_one_line(
+        capsys,
+        ["build", "--recipe", recipe, "--out", str(tmp_path / "out")],
+        "No space left on device",
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["recipe.yaml", "seeds.jsonl"]
+
+
+def expect_one_line(capsys, arguments, message):
+    assert cli.main(arguments) == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert printed.startswith("error: ")
+    assert printed.count("\n") == 1
+
+
+def test_the_shipped_recipes_are_sound():
+    folder = Path(wm_data.__file__).parent / "recipes"
+    names = sorted(path.stem for path in folder.glob("*.yaml"))
+    assert names == ["demo", "high", "medium", "mix"]
+    assert [wm_data.load_recipe(name).name for name in names] == names
