@@ -134,11 +134,11 @@ def test_exact_prompts_are_shown_and_a_held_out_wording_says_so(make_manifest):
     ("changes", "present", "absent"),
     [
         ({}, "AutoModelForCausalLM.from_pretrained(repo)", "peft"),
-        ({"output": "adapter"}, 'from_pretrained(repo, subfolder="base")', "revision="),
+        ({"output": "adapter"}, 'snapshot_download(repo, allow_patterns="base/*")', "revision="),
         (
             {"output": "adapter", "base": QWEN},
             f"from_pretrained('Qwen/Qwen3-0.6B', revision='{QWEN.revision}')",
-            "subfolder",
+            "snapshot_download",
         ),
     ],
     ids=["full model", "adapter of a local base", "adapter of a hub model"],

@@ -60,7 +60,8 @@ def test_nothing_changed_makes_no_commit(hub, push, make_run):
     run = make_run()
     first = push(run).release
     manifest = (run / "manifest.json").read_bytes()
-    assert push(run).release == first
+    again = push(run)
+    assert (again.release, again.reason) == (first, "nothing had changed, so no commit was made")
     assert push(run, repo_id=None).release == first
     assert len(commits(hub)) == 1
     assert (run / "manifest.json").read_bytes() == manifest
@@ -162,7 +163,10 @@ def test_waits_grow_when_the_hub_does_not_say_how_long(hub, push, make_run):
 def test_rival_commit_is_kept_and_ours_comes_after_it(hub, push, make_run):
     push(make_run("old"))
     hub.faults.append(hub.Fault("POST .*/commit/", "rival"))
+    hub.requests.clear()
     push(make_run("new", steps=900))
+    # The first attempt named a parent that was no longer the newest, and changed nothing.
+    assert hub.requests.count("POST /api/models/me/wm/commit/main") == 2
     ours = "Publish 9 files with wm-publish"
     assert commits(hub) == [ours, "Add a note", ours]
     assert published(hub)["NOTES.md"] == b"someone was here\n"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
 
-from wm_manifest import ManifestError, ModelRef, RunManifest, load
+from wm_manifest import Evaluation, ManifestError, ModelRef, RunManifest, load
 from wm_publish import PublishError, plan
+from wm_publish.release import collect
 from wm_publish.secrets import find
 
 LIST = [
@@ -50,6 +52,8 @@ def test_plan_writes_nothing(make_run):
 def test_adapter_of_a_local_base_brings_its_base(make_run):
     run = make_run(output="adapter")
     (run / "base").mkdir()
+    config = {"base_model_name_or_path": "/home/alice/runs/x/base", "r": 4}
+    (run / "adapter/adapter_config.json").write_text(json.dumps(config))
     for name in ("config.json", "model.safetensors", "optimizer.pt"):
         (run / "base" / name).write_bytes(bytes(8) + b"{}")
     paths = [ref.path for ref in plan(run).files]
@@ -58,6 +62,11 @@ def test_adapter_of_a_local_base_brings_its_base(make_run):
         "base/model.safetensors",
     ]
     assert "adapter_model.safetensors" in paths
+    items = {
+        item.ref.path: item.source
+        for item in collect(run, load(RunManifest, run / "manifest.json"))
+    }
+    assert json.loads(items["adapter_config.json"]) == {"base_model_name_or_path": "base", "r": 4}
 
 
 def test_adapter_of_a_hub_model_leaves_its_base_where_it_is(make_run):
@@ -111,6 +120,25 @@ def test_weights_altered_since_training_are_refused(make_run):
 def test_plot_path_that_could_leave_the_folder_is_refused(make_run, plot):
     with pytest.raises(PublishError, match="expected a plain relative path"):
         plan(make_run(plots=[plot]))
+
+
+@pytest.mark.parametrize("path", ["../outside", "/etc/hostname", "eval/../../x", "a\\b", "a\0b"])
+def test_evaluation_path_that_could_leave_the_folder_is_refused(make_run, path):
+    last = Evaluation(step=300, path=path, valid=True, figures={})
+    run = make_run(evaluations=[])
+    manifest = load(RunManifest, run / "manifest.json").model_copy(update={"evaluations": [last]})
+    with pytest.raises(PublishError, match="expected a path inside the run folder"):
+        collect(run, manifest)
+
+
+def test_damaged_adapter_configuration_is_named(make_run):
+    run = make_run(output="adapter", files=[])
+    (run / "base").mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (run / "base" / name).write_bytes(bytes(8) + b"{}")
+    (run / "adapter/adapter_config.json").write_text("[1")
+    with pytest.raises(PublishError, match=r"adapter_config\.json: expected a JSON object"):
+        plan(run)
 
 
 def test_link_out_of_the_folder_is_refused(make_run, tmp_path):
@@ -177,6 +205,13 @@ def test_key_of_this_process_is_found_whatever_its_form(make_run, monkeypatch):
 )
 def test_ordinary_text_is_no_secret(text):
     assert find(text.encode()) is None
+
+
+def test_folders_of_this_machine_do_not_go_up(make_run):
+    run = make_run(base=ModelRef(location="/home/alice/models/base"))
+    items = collect(run, load(RunManifest, run / "manifest.json"))
+    rendered = b"".join(item.source for item in items if isinstance(item.source, bytes))
+    assert b"alice" not in rendered
 
 
 def test_manifest_goes_up_without_the_hub_reference(make_run):

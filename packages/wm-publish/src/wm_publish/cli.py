@@ -89,7 +89,8 @@ def _show(run: Path, outcome: Outcome) -> None:
     access = "private" if release.private else "public"
     where = release.repo_id or f"<your user name>/{release.run}"
     if release.hub:
-        console.print(f"Published ({access}): {escape(release.hub.url)}")
+        note = f" ({outcome.reason})" if outcome.reason else ""
+        console.print(f"Published ({access}): {escape(release.hub.url)}{note}")
         return
     push = f"wm-publish {run}" + (f" --repo-id {release.repo_id}" if release.repo_id else "")
     push += "" if release.private else " --public"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -19,7 +20,7 @@ from wm_publish.metadata import base_is_on_hub
 CARD = "README.md"
 MANIFEST = "wm_manifest.json"
 EVALUATION = "eval.json"
-SECONDS_OF_HASHING = 2 << 30  # bytes
+LARGE = 2 << 30  # bytes: seconds of hashing
 WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "adapter_model.safetensors")
 TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json")
 MODEL_FILES = (
@@ -83,6 +84,7 @@ def collect(run: Path, manifest: RunManifest, repo_id: str | None = None) -> lis
     }
     if manifest.output == "adapter" and not base_is_on_hub(manifest) and (run / "base").exists():
         sources |= {f"base/{name}": path for name, path in _model_files(run, "base").items()}
+        sources["adapter_config.json"] = _with_base_beside_it(run / "adapter/adapter_config.json")
     if evaluation := after(manifest) or before(manifest):
         path = _inside(run, evaluation.path)
         sources[EVALUATION] = _file(path / EVALUATION if path.is_dir() else path, run)
@@ -117,7 +119,7 @@ def is_ours(path: str) -> bool:
 def _shown(sources: list[tuple[str, Path | bytes]]) -> Iterable[tuple[str, Path | bytes]]:
     """`sources` behind a progress bar when there is so much to hash that one would wonder."""
     size = sum(s.stat().st_size for _, s in sources if isinstance(s, Path))
-    if size < SECONDS_OF_HASHING:
+    if size < LARGE:
         return sources
     from rich.console import Console
     from rich.progress import track
@@ -128,7 +130,23 @@ def _shown(sources: list[tuple[str, Path | bytes]]) -> Iterable[tuple[str, Path 
 def _public_manifest(manifest: RunManifest) -> bytes:
     # Without the hub's commit: a manifest that named it would differ after every upload.
     public = manifest.model_copy(update={"hub": None})
+    if not base_is_on_hub(manifest):
+        # A folder of this machine: its path says nothing to others, but may hold a user's name.
+        name = PurePosixPath(manifest.base.location.replace("\\", "/")).name
+        base = manifest.base.model_copy(update={"location": name})
+        public = public.model_copy(update={"base": base})
     return (public.model_dump_json(indent=2) + "\n").encode("utf-8")
+
+
+def _with_base_beside_it(config: Path) -> bytes:
+    """An adapter's configuration that names the folder `base`, not where it was on this machine."""
+    try:
+        fields = dict(json.loads(config.read_bytes()))
+    except (ValueError, TypeError) as error:
+        raise PublishError(
+            f"{config}: expected a JSON object, as peft writes it ({error})"
+        ) from None
+    return (json.dumps(fields | {"base_model_name_or_path": "base"}, indent=2) + "\n").encode()
 
 
 def _model_files(run: Path, folder: str) -> dict[str, Path | bytes]:
@@ -147,7 +165,8 @@ def _check_unaltered(manifest: RunManifest, items: list[Item]) -> None:
     recorded = {ref.path: ref for ref in manifest.files}
     for item in items:
         known = recorded.get(f"{manifest.output}/{item.ref.path}")
-        if known and known.sha256 != item.ref.sha256:
+        on_disk = isinstance(item.source, Path)
+        if known and on_disk and known.sha256 != item.ref.sha256:
             raise PublishError(
                 f"{known.path}: not the file that training wrote (its SHA-256 begins "
                 f"{item.ref.sha256[:12]}, in the manifest {known.sha256[:12]}); restore it"

@@ -28,7 +28,7 @@ RELEASE = "release.json"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What publishing did. `release.hub` is None and `reason` says why when nothing went up."""
+    """What publishing did: `release.hub` is the commit, None when nothing is up; `reason` why."""
 
     release: ReleaseManifest
     staged: Path | None = None
@@ -76,8 +76,9 @@ def publish(
     _write_card(run, render_card(manifest, repo_id).encode("utf-8"))
     release = release_of(manifest, items, repo_id, private).model_copy(update={"hub": hub})
     save(release, run / RELEASE)
-    if manifest.hub != hub:
-        save(manifest.model_copy(update={"hub": hub}), run / "manifest.json")
+    if manifest.hub == hub:
+        return Outcome(release, reason="nothing had changed, so no commit was made")
+    save(manifest.model_copy(update={"hub": hub}), run / "manifest.json")
     return Outcome(release)
 
 
