@@ -67,6 +67,22 @@ def write_lines(tmp_path: Path) -> Callable[..., str]:
     return write
 
 
+@pytest.fixture
+def small(write_recipe: Callable[..., str], write_lines: Callable[..., str], records) -> str:
+    """A recipe over the 300 records: builds in a fraction of the demo's time."""
+    return write_recipe({"id": "a", "file": write_lines(records)})
+
+
+@pytest.fixture
+def files(demo: wm_data.Dataset) -> dict[str, bytes]:
+    """Content of every file of the demo folder."""
+    return {
+        str(path.relative_to(demo.path)): path.read_bytes()
+        for path in demo.path.rglob("*")
+        if path.is_file()
+    }
+
+
 class Hub:
     """One dataset, `someone/seeds`, as the hub serves it. Knows what the real clients ask for."""
 

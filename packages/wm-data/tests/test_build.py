@@ -128,15 +128,17 @@ def test_held_out_wordings_are_in_the_test_split_alone(examples):
 
 
 @pytest.mark.parametrize("limit", [3, 7, 50, 10_000])
-def test_a_limit_keeps_the_balance_and_the_splits(demo, tmp_path, limit):
-    manifest = wm_data.build("demo", tmp_path / "out", limit=limit, progress=False)
-    small = wm_data.read(tmp_path / "out")
-    assert sum(counts.rows for counts in manifest.splits.values()) <= limit
+def test_a_limit_keeps_the_balance_and_the_splits(small, tmp_path, limit):
+    wm_data.build(small, tmp_path / "whole", progress=False)
+    manifest = wm_data.build(small, tmp_path / "out", limit=limit, progress=False)
+    whole, cut = wm_data.read(tmp_path / "whole"), wm_data.read(tmp_path / "out")
+    assert sum(counts.rows for counts in manifest.splits.values()) == min(limit, 300)
+    assert sum(manifest.dropped.values()) == 300 - min(limit, 300)
     for split in SPLITS:
         assert manifest.splits[split].rows >= 1
-        whole = {row.row_id for row in demo.rows(split)}
-        assert {row.row_id for row in small.rows(split)} <= whole
-        lines = small.examples(split).to_list()
+        rows = [row.row_id for row in cut.rows(split)]
+        assert rows == [row.row_id for row in whole.rows(split)][: len(rows)]
+        lines = cut.examples(split).to_list()
         assert len(set(Counter((line["task"], line["target"]) for line in lines).values())) == 2
         orders = Counter(line["order"] for line in lines)
         assert orders["red-blue"] == orders["blue-red"] == orders[""]
@@ -192,36 +194,36 @@ def test_the_split_follows_from_the_group_alone(demo):
             assert split_of(row.group, "both", recipe.shares) == split
 
 
-def test_an_existing_folder_is_not_overwritten(tmp_path):
-    out = tmp_path / "out"
-    out.mkdir()
+def test_an_existing_folder_is_not_overwritten(small, tmp_path):
+    out = tmp_path / "folder/out"
+    out.mkdir(parents=True)
     (out / "mine.txt").write_text("keep")
     with pytest.raises(wm_data.WmDataError, match="exists already"):
-        wm_data.build("demo", out, progress=False)
+        wm_data.build(small, out, progress=False)
     assert (out / "mine.txt").read_text() == "keep"
-    wm_data.build("demo", out, limit=3, progress=False, overwrite=True)
+    wm_data.build(small, out, limit=3, progress=False, overwrite=True)
     assert wm_data.read(out).manifest.limit == 3
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["out"]
 
 
-def test_a_killed_build_leaves_nothing_half_made(tmp_path, monkeypatch):
+def test_a_killed_build_leaves_nothing_half_made(small, tmp_path, monkeypatch):
     def die(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sys.modules["wm_data.build"], "save", die)
     with pytest.raises(KeyboardInterrupt):
-        wm_data.build("demo", tmp_path / "out", limit=3, progress=False)
-    assert list(tmp_path.iterdir()) == []
+        wm_data.build(small, tmp_path / "folder/out", progress=False)
+    assert list((tmp_path / "folder").iterdir()) == []
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path):
+def test_what_a_killed_process_left_is_removed(small, tmp_path):
     child = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
     )
-    stale = tmp_path / f".out.{int(child.stdout)}.partial"
-    stale.mkdir()
-    wm_data.build("demo", tmp_path / "out", limit=3, progress=False)
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    stale = tmp_path / "folder" / f".out.{int(child.stdout)}.partial"
+    stale.mkdir(parents=True)
+    wm_data.build(small, tmp_path / "folder/out", progress=False)
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["out"]
 
 
 @pytest.mark.parametrize(

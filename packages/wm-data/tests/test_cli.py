@@ -35,9 +35,9 @@ def test_bad_input_is_one_line_and_exit_2(tmp_path, capsys, arguments, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_build_and_show(tmp_path, capsys):
+def test_build_and_show(small, tmp_path, capsys):
     out = str(tmp_path / "out")
-    assert cli.main(["build", "--recipe", "demo", "--out", out, "--limit", "20"]) == 0
+    assert cli.main(["build", "--recipe", small, "--out", out, "--limit", "20"]) == 0
     assert cli.main(["show", out]) == 0
     printed = capsys.readouterr().out
     assert "train" in printed
