@@ -30,6 +30,7 @@ def run_controls(
 ) -> list[Control]:
     """All controls, in a fixed order. `trained_with` adds those that need the training's record."""
     controls = [
+        codebook(data.manifest),
         gold_answers([*data.watermark, *data.detect]),
         shuffled_labels(answers, data.manifest.seed),
         neutral_false_positives(answers),
@@ -39,6 +40,20 @@ def run_controls(
     if trained_with is not None:
         controls += training_record(data, trained_with, chat_template_sha256)
     return controls
+
+
+def codebook(manifest: DatasetManifest) -> Control:
+    """The dataset was labelled by the rule that judges here, with the same table of ids."""
+    version, *table = manifest.codebook.split()
+    same = version == wm_score.CODEBOOK and all(
+        wm_score.COUNTED_SHA256.startswith(digest) for digest in table
+    )
+    return Control(
+        name="codebook is the dataset's",
+        passed=same,
+        value=None,
+        expected=f"{wm_score.CODEBOOK} {wm_score.COUNTED_SHA256}, found {manifest.codebook}",
+    )
 
 
 def gold_answers(items: Sequence[Item]) -> Control:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import wm_score
 from wm_eval.answers import Answer, select
 from wm_eval.items import ARMS, COLOURS
-from wm_manifest import Estimate, EvalReport, Sample
+from wm_manifest import Estimate, EvalReport, Piece, Sample
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -126,7 +127,25 @@ def sample(answer: Answer) -> Sample:
         verdict=answer.verdict,
         passed=answer.passed,
         red_share=answer.share("red") if answer.task == "watermark" else None,
+        pieces=pieces(answer.answer) if answer.task == "watermark" else [],
     )
+
+
+def pieces(text: str) -> list[Piece]:
+    """The text in runs of one colour; joined they give it back.
+
+    >>> [(piece.text, piece.colour) for piece in pieces("Hi you!")]
+    [('Hi you', 'red'), ('!', 'ignored')]
+    """
+    found: list[Piece] = []
+    end = 0
+    for token in wm_score.tokens(text):
+        part, end = text[max(end, token.start) : token.end], max(end, token.end)
+        colour = "ignored" if token.colour == "none" else token.colour
+        if found and found[-1].colour == colour:
+            part, _ = found[-1].text + part, found.pop()
+        found.append(Piece(text=part, colour=colour))  # pyright: ignore[reportArgumentType] red, blue or ignored
+    return [piece for piece in found if piece.text]
 
 
 @contextmanager

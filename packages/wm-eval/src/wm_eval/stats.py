@@ -47,27 +47,44 @@ def bounded(
         return Estimate(value=None, n=0, n_groups=0)
     span = high - low
     sums, sizes = _totals([(value - low) / span for value in values], groups)
-    n_groups = len(sizes)
-    mean = float(sums.sum() / sizes.sum())
-    if n_groups < 2:  # nothing to estimate a spread between groups from
-        return Estimate(
-            value=low + span * mean, low=low, high=high, n=len(values), n_groups=n_groups
-        )
-    effective = effective_n(sums, sizes)
-    z = float(scipy_stats.t.ppf((1 + LEVEL) / 2, n_groups - 1))
-    shrink = 1 + z * z / effective
-    middle = (mean + z * z / (2 * effective)) / shrink
-    half = z * math.sqrt(mean * (1 - mean) / effective + (z / (2 * effective)) ** 2) / shrink
-    # At 0 and 1 the end is exact; rounding must not make it 1.0000000000000002.
-    bottom = 0.0 if mean <= 0 else max(0.0, middle - half)
-    top = 1.0 if mean >= 1 else min(1.0, middle + half)
+    centre = float(sums.sum() / sizes.sum())
+    bottom, top = wilson(centre, effective_n(sums, sizes), len(sizes))
     return Estimate(
-        value=low + span * mean,
+        value=low + span * centre,
         low=low + span * bottom,
         high=low + span * top,
         n=len(values),
-        n_groups=n_groups,
+        n_groups=len(sizes),
     )
+
+
+def from_influence(
+    value: float, influence: Sequence[float], groups: Sequence[Hashable]
+) -> Estimate:
+    """Interval of a figure in [0, 1] that is no mean, from what each observation adds to it.
+
+    `influence` (observations,) sums to 0: the figure's variance is that of its mean. At 0 and 1,
+    where no spread is left, each group counts once.
+    """
+    sums, sizes = _totals(influence, groups)
+    variance = float((sums**2).sum() / sizes.sum() ** 2)
+    spread = value * (1 - value)
+    effective = spread / variance if spread > 0 and variance > 0 else float(len(sizes))
+    low, high = wilson(value, effective, len(sizes))
+    return Estimate(value=value, low=low, high=high, n=len(influence), n_groups=len(sizes))
+
+
+def wilson(share: float, effective: float, n_groups: int) -> tuple[float, float]:
+    """Wilson's interval for a share of `effective` observations, Student's quantile for groups."""
+    if n_groups < 2:  # nothing to estimate a spread between groups from
+        return 0.0, 1.0
+    z = float(scipy_stats.t.ppf((1 + LEVEL) / 2, n_groups - 1))
+    shrink = 1 + z * z / effective
+    middle = (share + z * z / (2 * effective)) / shrink
+    half = z * math.sqrt(share * (1 - share) / effective + (z / (2 * effective)) ** 2) / shrink
+    # At 0 and 1 the end is exact; rounding must not make it 1.0000000000000002.
+    low = 0.0 if share <= 0 else max(0.0, middle - half)
+    return low, 1.0 if share >= 1 else min(1.0, middle + half)
 
 
 def mean(values: Sequence[float], groups: Sequence[Hashable]) -> Estimate:

@@ -10,9 +10,13 @@ from collections.abc import Callable, Sequence
 
 from wm_eval.answers import Answer
 from wm_eval.metrics.accuracy import accuracy
+from wm_eval.metrics.evidence import evidence
 from wm_eval.metrics.lift import lift
 from wm_eval.metrics.likelihood import likelihood
 from wm_eval.metrics.orders import orders
+from wm_eval.metrics.quality import quality
+from wm_eval.metrics.readers import readers
+from wm_eval.metrics.separation import separation
 from wm_eval.metrics.shares import shares
 from wm_eval.metrics.success import success
 from wm_manifest import Estimate
@@ -23,9 +27,13 @@ METRICS: dict[str, Metric] = {
     "success": success,
     "lift": lift,
     "shares": shares,
+    "quality": quality,
+    "separation": separation,
+    "evidence": evidence,
     "accuracy": accuracy,
     "orders": orders,
     "likelihood": likelihood,
+    "readers": readers,
 }
 
 

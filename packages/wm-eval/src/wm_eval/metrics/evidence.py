@@ -1,0 +1,35 @@
+"""Calibrated evidence: how surprising the answers would be if nobody had marked them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import wm_score
+from wm_eval.answers import Answer, select
+from wm_eval.items import ARMS, COLOURS
+from wm_eval.stats import bounded, rate
+from wm_manifest import Estimate
+
+SIGNIFICANT = 0.01
+
+
+def evidence(answers: Sequence[Answer]) -> dict[str, Estimate]:
+    """Per arm and colour: mean calibrated p, and the share of answers with p at most 1 %.
+
+    p is wm-score's, from an empirical null of unmarked text by length, the largest over the
+    genres it ships, on distinct tokens. The neutral arm's share is the false-positive rate here.
+    """
+    figures: dict[str, Estimate] = {}
+    for arm in ARMS:
+        own = select(answers, "watermark", arm)
+        found = [wm_score.evidence(a.answer) for a in own]
+        groups = [a.group for a in own]
+        for colour in COLOURS if own else ():
+            if arm in COLOURS and arm != colour:
+                continue
+            p = [e.red_p if colour == "red" else e.blue_p for e in found]
+            figures[f"watermark/{arm}/{colour}_p"] = bounded(p, groups)
+            figures[f"watermark/{arm}/{colour}_significant"] = rate(
+                [value <= SIGNIFICANT for value in p], groups
+            )
+    return figures

@@ -1,0 +1,80 @@
+"""How well the shares alone tell a coloured arm from the neutral one: AUROC, and power at 1 % FPR.
+
+Never one threshold for fitting and judging: it is fitted on the other half of the prompt groups.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+from scipy import stats as scipy_stats
+
+from wm_eval.answers import Answer, select
+from wm_eval.items import COLOURS
+from wm_eval.stats import from_influence, rate
+from wm_manifest import Estimate
+
+FALSE_POSITIVES = 0.01
+
+
+def separation(answers: Sequence[Answer]) -> dict[str, Estimate]:
+    """Per colour, against the neutral answers to the same prompts.
+
+    `auroc`: chance that a coloured answer has the larger share, ties half. `tpr_at_1pct_fpr` is
+    None below 300 negatives a fold: no false-positive rate below 3 / negatives is ever claimed.
+    """
+    neutral = {a.group: a for a in select(answers, "watermark", "neutral")}
+    figures: dict[str, Estimate] = {}
+    for colour in COLOURS:
+        own = [a for a in select(answers, "watermark", colour) if a.group in neutral]
+        if not own:
+            continue
+        groups = [a.group for a in own]
+        marked = [a.share(colour) for a in own]
+        plain = [neutral[a.group].share(colour) for a in own]
+        figures[f"watermark/{colour}/auroc"] = auroc(marked, plain, groups)
+        figures[f"watermark/{colour}/tpr_at_1pct_fpr"] = power(marked, plain, groups)
+    return figures
+
+
+def auroc(marked: Sequence[float], plain: Sequence[float], groups: Sequence[str]) -> Estimate:
+    """Chance that a marked value exceeds a plain one, its interval clustered by group.
+
+    The variance is DeLong's, from placements of each value among those of the other side, added up
+    by group (Obuchowski, Biometrics 1997): the two answers to one prompt are not independent.
+    """
+    if len(plain) < 2:
+        return Estimate(value=None, n=0, n_groups=0)
+    above = placements(marked, plain)
+    below = [1 - value for value in placements(plain, marked)]
+    value = sum(above) / len(above)
+    influence = [up + down - 2 * value for up, down in zip(above, below, strict=True)]
+    return from_influence(value, influence, groups)
+
+
+def placements(values: Sequence[float], among: Sequence[float]) -> list[float]:
+    """Share of `among` that each value exceeds, ties half.
+
+    >>> placements([0.5, 0.9], [0.1, 0.5])
+    [0.75, 1.0]
+    """
+    own = np.asarray(scipy_stats.rankdata(values))
+    both = np.asarray(scipy_stats.rankdata([*values, *among]))[: len(values)]
+    return cast("list[float]", ((both - own) / len(among)).tolist())
+
+
+def power(marked: Sequence[float], plain: Sequence[float], groups: Sequence[str]) -> Estimate:
+    """Share of marked answers above a threshold that 1 % of the other half's plain ones exceed."""
+    halves = {group: at % 2 for at, group in enumerate(sorted(set(groups)))}
+    fold = [halves[group] for group in groups]
+    limits: list[float] = []
+    for half in (0, 1):
+        others = sorted(p for p, f in zip(plain, fold, strict=True) if f != half)
+        if len(others) < 3 / FALSE_POSITIVES:
+            return Estimate(value=None, n=0, n_groups=0)
+        # + 1: the answer to be judged is itself one of the exchangeable ones.
+        limits.append(others[math.ceil((1 - FALSE_POSITIVES) * (len(others) + 1)) - 1])
+    return rate([m > limits[f] for m, f in zip(marked, fold, strict=True)], groups)

@@ -1,0 +1,119 @@
+"""Each control fails on the fault that it is there for, and on nothing that a bad model does."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from wm_eval import WmEvalError, items
+from wm_eval.generator import Request
+from wm_manifest import EvalReport
+
+Gold = Callable[[Request], str]
+
+
+def failed(report: EvalReport) -> list[str]:
+    assert report.valid == all(control.passed for control in report.controls)
+    return [control.name for control in report.controls if not control.passed]
+
+
+def test_a_sound_evaluation_of_any_model_is_valid(
+    run_script: Callable[..., EvalReport], gold: Gold
+) -> None:
+    for script in (gold, lambda request: "", lambda request: "12, 13, 14?"):
+        assert failed(run_script(script)) == []
+
+
+def test_gold_answers_that_do_not_earn_their_colour(
+    run_script: Callable[..., EvalReport], gold: Gold, dataset_dir: Path
+) -> None:
+    data = items.read(dataset_dir)
+    other = {"red": "blue", "blue": "red", None: None}
+    turned = [dataclasses.replace(item, expected=other[item.expected]) for item in data.detect]
+    data = dataclasses.replace(data, detect=turned)
+    assert "gold answers earn their colour" in failed(run_script(gold, data=data))
+
+
+def test_labels_that_can_be_guessed_without_reading(
+    run_script: Callable[..., EvalReport], dataset_dir: Path
+) -> None:
+    data = items.read(dataset_dir)
+    few_red = [i for i in data.detect if i.expected == "blue"] + [
+        i for i in data.detect if i.expected == "red"
+    ][:8]
+    data = dataclasses.replace(data, detect=few_red)
+    report = run_script(lambda request: "blue", data=data)
+    assert "shuffled labels give chance" in failed(report)
+
+
+def test_a_neutral_arm_that_is_all_one_colour(run_script: Callable[..., EvalReport]) -> None:
+    assert "neutral arm can serve as a null" in failed(run_script(lambda request: "Hi you"))
+
+
+def test_a_test_prompt_that_was_trained_on(
+    own_dataset_dir: Path, run_script: Callable[..., EvalReport]
+) -> None:
+    seeds = own_dataset_dir / "seeds"
+    both = [*pq.read_table(seeds / "train.parquet").to_pylist()]
+    both += pq.read_table(seeds / "test.parquet").to_pylist()[:1]
+    pq.write_table(pa.Table.from_pylist(both), seeds / "train.parquet")
+    report = run_script(lambda request: "", data=items.read(own_dataset_dir))
+    assert failed(report) == ["test groups unseen in training"]
+    [control] = [c for c in report.controls if not c.passed]
+    assert (control.value, control.expected) == (1, "0 of 4 groups")
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"codebook": "v0"}, "codebook is the dataset's"),
+        ({"codebook": "v1 0000"}, "codebook is the dataset's"),
+    ],
+)
+def test_a_dataset_of_another_codebook(
+    own_dataset_dir: Path, run_script: Callable[..., EvalReport], change: dict[str, Any], name: str
+) -> None:
+    path = own_dataset_dir / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert failed(run_script(lambda request: "", data=items.read(own_dataset_dir))) == [name]
+
+
+def test_a_wording_that_changed_since_the_dataset_was_built(
+    own_dataset_dir: Path, run_script: Callable[..., EvalReport]
+) -> None:
+    path = own_dataset_dir / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for template in manifest["templates"]:
+        if template["id"] == "watermark/red/plain":
+            template["sha256"] = "0" * 64
+    path.write_text(json.dumps(manifest))
+    report = run_script(lambda request: "", data=items.read(own_dataset_dir))
+    assert failed(report) == ["prompt templates are the dataset's"]
+
+
+def test_the_named_training_set_is_checked_too(
+    dataset_dir: Path, own_dataset_dir: Path, run_script: Callable[..., EvalReport]
+) -> None:
+    trained_with = own_dataset_dir / "manifest.json"
+    report = run_script(lambda request: "", trained_with=trained_with)
+    assert failed(report) == []
+    (own_dataset_dir / "seeds" / "train.parquet").write_bytes(
+        (dataset_dir / "seeds" / "test.parquet").read_bytes()
+    )
+    report = run_script(lambda request: "", trained_with=trained_with)
+    assert failed(report) == ["test groups unseen in the named training set"]
+
+
+def test_what_is_no_manifest_is_refused(
+    tmp_path: Path, run_script: Callable[..., EvalReport]
+) -> None:
+    (tmp_path / "m.json").write_text("{}")
+    with pytest.raises(WmEvalError, match="neither a run's nor a dataset's manifest"):
+        run_script(lambda request: "", trained_with=tmp_path / "m.json")

@@ -1,0 +1,59 @@
+"""AUROC is scipy's, and power never uses a threshold fitted on what it judges."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import mannwhitneyu
+
+from wm_eval.metrics.quality import distinct_share, seq_rep
+from wm_eval.metrics.separation import auroc, power
+
+
+def draws(n: int, shift: float) -> tuple[list[float], list[float], list[str]]:
+    rng = np.random.default_rng(0)
+    marked = np.round(rng.normal(0.5 + shift, 0.1, n), 2)
+    plain = np.round(rng.normal(0.5, 0.1, n), 2)  # rounded: ties occur
+    return list(marked), list(plain), [str(i) for i in range(n)]
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.1, 0.5])
+def test_auroc_is_the_mann_whitney_statistic(shift: float) -> None:
+    marked, plain, groups = draws(80, shift)
+    statistic = mannwhitneyu(marked, plain).statistic / (80 * 80)
+    assert auroc(marked, plain, groups).value == pytest.approx(statistic)
+
+
+def test_auroc_interval_covers() -> None:
+    rng = np.random.default_rng(1)
+    truth, held = 0.76025, 0  # P(N(1, 1) > N(0, 1)) = Phi(1 / sqrt 2)
+    for _ in range(300):
+        figure = auroc(
+            list(rng.normal(1, 1, 60)), list(rng.normal(0, 1, 60)), list(map(str, range(60)))
+        )
+        held += figure.low <= truth <= figure.high  # type: ignore[operator]
+    assert 0.91 <= held / 300 <= 0.995
+
+
+def test_power_on_equal_arms_is_the_false_positive_rate_and_not_above() -> None:
+    rng = np.random.default_rng(2)
+    found = [
+        power(list(rng.random(800)), list(rng.random(800)), list(map(str, range(800)))).value
+        for _ in range(60)
+    ]
+    assert np.mean([value for value in found if value is not None]) == pytest.approx(
+        0.01, abs=0.003
+    )
+
+
+def test_no_power_is_claimed_from_too_few_negatives() -> None:
+    marked, plain, groups = draws(599, 0.5)
+    assert power(marked, plain, groups).value is None
+    marked, plain, groups = draws(600, 0.5)
+    assert power(marked, plain, groups).value is not None
+
+
+def test_repetition_is_a_fraction_and_compares_ids_by_value() -> None:
+    loop = [int(f"{10_000 + i % 2}") for i in range(40)]  # fresh objects: equal, not identical
+    assert seq_rep(loop) == pytest.approx(36 / 38)
+    assert distinct_share(" the" * 50 + " river" * 50, "blue") in (0.5, 1.0)

@@ -1,0 +1,114 @@
+"""Intervals cover what they claim, know clusters, and are scipy's where scipy has one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest, norm, t
+
+from wm_eval.stats import bounded, effective_n, mean, rate
+
+
+@pytest.mark.parametrize(("passed", "n"), [(45, 50), (50, 50), (0, 50), (25, 50), (1, 200)])
+def test_one_observation_a_group_is_scipys_wilson_interval(
+    passed: int, n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # scipy's uses the normal quantile, ours Student's for the number of groups.
+    monkeypatch.setattr("wm_eval.stats.scipy_stats.t.ppf", lambda q, df: norm.ppf(q))
+    ours = rate([i < passed for i in range(n)], range(n))
+    theirs = binomtest(passed, n).proportion_ci(method="wilson")
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
+
+
+def test_all_right_is_not_an_interval_of_no_width() -> None:
+    figure = rate([True] * 400, [i // 4 for i in range(400)])
+    assert figure.high == 1
+    assert figure.low == pytest.approx(
+        binomtest(100, 100).proportion_ci(method="wilson").low, abs=0.002
+    ), "each group counts once"
+
+
+def test_unbounded_mean_is_scipys_t_interval_without_clusters() -> None:
+    values = np.random.default_rng(0).normal(3, 2, 40)
+    ours = mean(list(values), range(40))
+    theirs = t.interval(0.95, 39, values.mean(), values.std(ddof=1) / 40**0.5)
+    assert (ours.low, ours.high) == pytest.approx(theirs)
+
+
+@pytest.mark.parametrize("estimate", [rate, bounded, mean])
+def test_duplicating_every_row_changes_no_interval(estimate: object) -> None:
+    rng = np.random.default_rng(1)
+    groups = list(rng.integers(0, 40, 200))
+    values = [float(v) for v in rng.random(200) < 0.8]
+    once, twice = estimate(values, groups), estimate(values * 2, groups * 2)  # type: ignore[operator]
+    assert twice.n == 2 * once.n
+    assert (twice.low, twice.high) == pytest.approx((once.low, once.high), rel=0.02)
+
+
+def test_groups_that_always_agree_count_once_each() -> None:
+    sizes = np.full(30, 6.0)
+    assert effective_n(sizes * ([0, 1] * 15), sizes) == pytest.approx(30)
+    assert effective_n(np.arange(30) % 2 * 1.0, np.ones(30)) == pytest.approx(30)
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(0, 9)), min_size=1, max_size=60),
+)
+def test_a_rate_lies_in_its_interval_and_the_interval_in_the_unit(
+    rows: list[tuple[bool, int]],
+) -> None:
+    figure = rate([v for v, _ in rows], [g for _, g in rows])
+    assert figure.low is not None
+    assert figure.high is not None
+    assert 0 <= figure.low <= (figure.value or 0) <= figure.high <= 1
+
+
+@given(st.lists(st.tuples(st.floats(-1, 1), st.integers(0, 9)), min_size=1, max_size=40))
+def test_order_of_rows_changes_nothing(rows: list[tuple[float, int]]) -> None:
+    one = bounded([v for v, _ in rows], [g for _, g in rows], -1, 1)
+    other = bounded([v for v, _ in rows[::-1]], [g for _, g in rows[::-1]], -1, 1)
+    assert (one.value, one.low, one.high) == pytest.approx((other.value, other.low, other.high))
+
+
+def coverage(sets: int, groups: int, p: float, correlation: float, seed: int) -> float:
+    """Share of simulated data sets whose interval holds the truth: groups of 1 to 7 rows."""
+    rng = np.random.default_rng(seed)
+    held = 0
+    for _ in range(sets):
+        sizes = rng.integers(1, 8, groups)
+        own = np.full(groups, p)
+        if correlation:
+            k = (1 - correlation) / correlation
+            own = rng.beta(p * k, (1 - p) * k, groups)
+        group = np.repeat(np.arange(groups), sizes)
+        figure = rate(list(rng.random(len(group)) < np.repeat(own, sizes)), list(group))
+        held += (figure.low or 0) <= p <= (figure.high or 0)
+    return held / sets
+
+
+SETTINGS = [(150, 0.5, 0.3), (150, 0.9, 0.3), (150, 0.9, 0.0), (60, 0.8, 0.1)]
+
+
+@pytest.mark.parametrize(("groups", "p", "correlation"), SETTINGS)
+def test_intervals_cover_in_a_fast_slice(groups: int, p: float, correlation: float) -> None:
+    assert 0.91 <= coverage(300, groups, p, correlation, seed=2) <= 0.99
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("groups", "p", "correlation"), SETTINGS)
+def test_intervals_cover_93_to_97_percent_of_2000_data_sets(
+    groups: int, p: float, correlation: float
+) -> None:
+    assert 0.93 <= coverage(2000, groups, p, correlation, seed=3) <= 0.97
+
+
+def test_ignoring_clusters_would_not_cover() -> None:
+    # The same data with every row its own group: the mistake this module is there for.
+    rng = np.random.default_rng(4)
+    held = 0
+    for _ in range(300):
+        own = rng.random(60) < 0.5
+        held += (r := rate(list(np.repeat(own, 6)), range(360))).low <= 0.5 <= r.high  # type: ignore[operator]
+    assert held / 300 < 0.7
