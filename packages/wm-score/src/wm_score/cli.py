@@ -132,13 +132,13 @@ def report(files: Sequence[str], options: argparse.Namespace, against: NullLike)
             texts = reading.parts(reading.decoded(raw, name, options.errors))
             record = records.measure(name, texts, against, options.min_counted)
         seen.add(record["verdict"])
+        told_why(record, options.min_counted)
         if options.json:
             print(json.dumps(record), flush=True)
         else:
             found.append(record)
     if found:
         write(rendering.table(found))
-        told_why(found, options.min_counted)
     return seen
 
 
@@ -182,17 +182,16 @@ def show(files: Sequence[str], options: argparse.Namespace, against: NullLike) -
             write(rendering.table([record]))
         else:
             sections.append(rendering.section(record, text, wm_score.tokens(text)))
-        told_why([record], options.min_counted)
+        told_why(record, options.min_counted)
     if sections:
         write(rendering.page(sections))
     return seen
 
 
-def told_why(found: Iterable[dict[str, Any]], fewest: int) -> None:
-    for record in found:
-        if record["verdict"] == records.ABSTAINED:
-            why = f"{record['counted']} counted tokens are fewer than {fewest}"
-            print(f"{record['input']}: abstained, {why}", file=sys.stderr)
+def told_why(record: dict[str, Any], fewest: int) -> None:
+    if record["verdict"] == records.ABSTAINED:
+        why = f"{record['counted']} counted tokens are fewer than {fewest}"
+        print(f"{record['input']}: abstained, {why}", file=sys.stderr)
 
 
 def calibrate(options: argparse.Namespace) -> int:

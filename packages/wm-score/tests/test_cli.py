@@ -1,0 +1,247 @@
+"""The command: what it prints, what it exits with, what it refuses."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+
+import pytest
+
+import wm_score
+from wm_score import cli, reading
+
+TEXT = "The committee approved its plan for the winter, and nobody objected to the price.\n" * 3
+KEYS = ["input", "even", "odd", "ignored", "red_share", "blue_share", "verdict", "red_p", "blue_p"]
+KEYS += ["distinct_even", "distinct_odd", "counted", "codebook"]
+
+
+@pytest.fixture
+def run(capfdbinary, monkeypatch):
+    """Runs the command; gives status, standard output and standard error."""
+
+    def command(*arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        status = cli.main([str(argument) for argument in arguments])
+        sys.stdout.flush()
+        out, err = capfdbinary.readouterr()
+        return status, out.decode(), err.decode()
+
+    return command
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return path
+
+
+def test_json_has_the_promised_keys_and_figures(run, file):
+    status, out, err = run("--json", file)
+    record = json.loads(out)
+    assert (status, err) == (0, "")
+    assert list(record)[: len(KEYS)] == KEYS
+    found = wm_score.score(TEXT)
+    assert (record["even"], record["odd"], record["ignored"]) == (
+        found.even,
+        found.odd,
+        found.ignored,
+    )
+    assert record["verdict"] == found.verdict
+    assert record["red_p"] == pytest.approx(wm_score.evidence(TEXT).red_p, abs=1e-6)
+
+
+@pytest.mark.parametrize("arguments", [[], ["-"]])
+def test_standard_input(run, arguments):
+    status, out, _ = run("--json", *arguments, stdin=TEXT.encode())
+    assert status == 0
+    assert json.loads(out)["even"] == wm_score.score(TEXT).even
+
+
+def test_table_names_every_input_and_the_null(run, file):
+    status, out, _ = run(file, file)
+    assert status == 0
+    assert out.count(str(file)) == 2
+    assert "null 'default'" in out
+
+
+def test_rows_come_back_in_order_and_as_they_were(run, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows = ['{"n":1.50,"text":"one"}', '{ "text" : "zwei \\ud800 é" , "n": 2 }', '{"text": ""}']
+    path.write_text("\n".join(rows) + "\n\n", encoding="utf-8")
+    status, out, _ = run("--jsonl", "text", path)
+    lines = out.splitlines()
+    assert status == 0
+    assert len(lines) == 3
+    for line, row in zip(lines, rows):
+        assert line.startswith(row[:-1].rstrip())
+        found = json.loads(line)
+        assert set(KEYS) <= set(found["wm_score"])
+        assert found["wm_score"]["even"] == wm_score.score(found["text"]).even
+    again = run("--jsonl", "text", stdin=out.encode())[1]
+    assert again.count("wm_score") == 3
+
+
+def test_rows_are_read_one_at_a_time(monkeypatch):
+    rows = iter([b'{"t": "a"}\n', b'{"t": "b"}\n'])
+    found = reading.rows(rows, "x", "t", "strict")
+    assert next(found)[1] == "a"
+    assert next(rows) == b'{"t": "b"}\n'
+
+
+BAD_INPUT = {
+    "no such file": ([], None, "No such file"),
+    "not UTF-8": (["--json"], b"ok \xff\xfe", "byte 3 "),
+    "not UTF-8 at the end": (["--json"], b"caf\xc3", "byte 3 "),
+    "row is no JSON": (["--jsonl", "text"], b'{"text": "a"}\nhello\n', "line 2"),
+    "row is a list": (["--jsonl", "text"], b"[1]\n", "expected an object"),
+    "field missing": (["--jsonl", "text"], b'{"txt": "a"}\n', "fields are: txt"),
+    "field is a number": (["--jsonl", "text"], b'{"text": 5}\n', "expected a string"),
+    "row not UTF-8": (
+        ["--jsonl", "text"],
+        b'{"text": "a"}\n{"text": "\xff"}\n',
+        "line 2: byte 24 ",
+    ),
+    "unknown null": (["--null", "nonsense"], b"text", "assistant_en"),
+    "window too small": (["--windows", "--window-size", "1"], b"text", "8 or more"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "content", "message"), BAD_INPUT.values(), ids=BAD_INPUT)
+def test_bad_input_is_one_line_and_exit_2(run, tmp_path, arguments, content, message):
+    path = tmp_path / "input"
+    if content is not None:
+        path.write_bytes(content)
+    status, _, err = run(*arguments, path)
+    assert status == 2
+    assert err.startswith("error: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_folder_is_no_file(run, tmp_path):
+    status, _, err = run(tmp_path)
+    assert (status, err.count("\n")) == (2, 1)
+
+
+def test_byte_offset_is_exact_across_blocks(run, tmp_path):
+    path = tmp_path / "big"
+    path.write_bytes(b"ab " * 200_000 + "é".encode() + b"\xff")
+    assert "byte 600002 " in run(path)[2]
+
+
+def test_errors_replace(run, tmp_path):
+    path = tmp_path / "input"
+    path.write_bytes(b"ok \xff\xfe fine")
+    status, out, _ = run("--json", "--errors", "replace", path)
+    assert status == 0
+    assert json.loads(out)["even"] == wm_score.score("ok \ufffd\ufffd fine").even
+
+
+def test_abstains_below_the_minimum_and_says_so(run, file):
+    status, out, err = run("--json", "--min-counted", "1000", "--fail-on", "any", file)
+    record = json.loads(out)
+    assert status == 0
+    assert record["verdict"] == "abstained"
+    assert record["red_p"] is None
+    assert "fewer than 1000" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "option", "expected"),
+    [(" of of of", "blue", 1), (" of of", "red", 0), (" of", "any", 1), (".", "any", 0)],
+)
+def test_fail_on(run, text, option, expected):
+    assert wm_score.score(" of").verdict == "blue"
+    assert run("--fail-on", option, stdin=text.encode())[0] == expected
+
+
+def test_html_is_one_file_with_every_character_escaped(run):
+    text = "a <b> & <script>alert(1)</script> 中🙂 e\u0301"
+    status, out, _ = run("--tokens", "html", stdin=text.encode())
+    assert status == 0
+    assert "<script" not in out
+    assert "http" not in out
+    for colour in ("red", "blue", "none"):
+        assert f'<span class="{colour}">' in out
+    import html
+    import re
+
+    body = out[out.index('<div class="text">') : out.rindex("</div>")]
+    assert html.unescape(re.sub("<[^>]*>", "", body)) == text
+
+
+def test_ansi_shows_the_text_and_sends_no_control_of_its_own(run):
+    import re
+
+    status, out, _ = run("--tokens", "ansi", stdin=b"the price \x1b]0;x\x07 of it")
+    assert status == 0
+    shown = re.sub(r"\x1b\[\d+m", "", out)
+    assert shown.startswith("the price \\x1b]0;x\\x07 of it")
+
+
+def test_windows_say_how_many_were_looked_at(run, file):
+    status, out, _ = run("--windows", "--window-size", "16", file)
+    found = wm_score.windows(TEXT, 16)
+    assert status == 0
+    assert f"corrected for {len(found)} windows" in out
+
+
+def test_calibrate_then_use(run, tmp_path):
+    from pydoc_data import topics
+
+    rows = tmp_path / "rows.jsonl"
+    texts = [text for _, text in sorted(topics.topics.items())]
+    rows.write_text("".join(json.dumps({"t": text}) + "\n" for text in texts), encoding="ascii")
+    null = tmp_path / "null.json"
+    status, _, err = run("calibrate", rows, "--jsonl", "t", "--out", null, "--name", "manual")
+    assert status == 0
+    assert "lowest p" in err
+    record = json.loads(run("--json", "--null", null, stdin=TEXT.encode())[1])
+    assert record["null"] == "manual"
+    assert run("calibrate", rows, "--jsonl", "t", "--out", tmp_path / "no" / "x")[0] == 2
+
+
+def test_calibrate_refuses_too_little(run, file, tmp_path):
+    status, _, err = run("calibrate", file, "--out", tmp_path / "null.json")
+    assert status == 2
+    assert "needs 99" in err
+    assert not (tmp_path / "null.json").exists()
+
+
+def test_a_large_file_is_read_in_parts_that_change_nothing(run, tmp_path):
+    text = TEXT * 1200 + "\u00a0 \u3000 x" * 1000 + "é" * 90_000
+    path = tmp_path / "large"
+    path.write_text(text, encoding="utf-8", newline="")
+    record = json.loads(run("--json", path)[1])
+    found = wm_score.score(text)
+    assert (record["even"], record["odd"], record["ignored"]) == (
+        found.even,
+        found.odd,
+        found.ignored,
+    )
+    parts = list(reading.parts(text[i : i + 999] for i in range(0, len(text), 999)))
+    assert "".join(parts) == text
+    assert len(parts) > 1
+    assert [i for part in parts for i in wm_score.encode(part)] == wm_score.encode(text)
+
+
+def test_interrupt_is_130(run, monkeypatch):
+    def interrupted(_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "score", interrupted)
+    assert run()[0] == 130
+
+
+def test_every_option_is_in_the_readme():
+    from pathlib import Path
+
+    readme = Path(__file__).parent.parent.joinpath("README.md").read_text(encoding="utf-8")
+    for parser in (cli.score_parser(), cli.calibrate_parser()):
+        for action in parser._actions:
+            for option in action.option_strings:
+                assert option.startswith("-h") or option == "--help" or f"`{option}" in readme, (
+                    option
+                )
