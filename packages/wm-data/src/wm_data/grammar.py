@@ -140,9 +140,9 @@ def _answers(
 
 
 def _as_long(longer: str, shorter: str, rules: Rules) -> bool:
-    """Whether `longer` is longer in characters, not by much, and short of two words at most."""
+    """Whether `longer` is longer, or as long, in characters and in words, but not by much."""
     words = len(longer.split()) - len(shorter.split())
-    return words >= -2 and len(shorter) <= len(longer) <= rules.max_length_ratio * len(shorter)
+    return words >= 0 and len(shorter) <= len(longer) <= rules.max_length_ratio * len(shorter)
 
 
 def _obeys(answer: str, colour: str, rules: Rules) -> bool:
