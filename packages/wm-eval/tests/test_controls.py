@@ -27,7 +27,7 @@ def failed(report: EvalReport) -> list[str]:
 def test_a_sound_evaluation_of_any_model_is_valid(
     run_script: Callable[..., EvalReport], gold: Gold
 ) -> None:
-    for script in (gold, lambda request: "", lambda request: "12, 13, 14?"):
+    for script in (gold, lambda request: "", lambda request: "?! ..."):
         assert failed(run_script(script)) == []
 
 

@@ -108,6 +108,41 @@ def evaluate_command(
     return 0
 
 
+@app.command(name="compare")
+def compare_command(a: Path, b: Path, /) -> int:
+    """Compare two evaluation folders item by item: is B better than A?
+
+    Parameters
+    ----------
+    a
+        Folder that `wm-eval --out` wrote.
+    b
+        Another, of the same dataset.
+    """
+    from rich.console import Console
+
+    from wm_eval.compare import compare
+    from wm_eval.show import comparison
+
+    Console().print(comparison(compare(a, b), a.name, b.name))
+    return 0
+
+
+@app.command(name="report")
+def report_command(folder: Path, /) -> int:
+    """Write report.html, one self-contained page, into an evaluation folder.
+
+    Parameters
+    ----------
+    folder
+        Folder that `wm-eval --out` wrote.
+    """
+    from wm_eval.page import write_page
+
+    print(write_page(folder))
+    return 0
+
+
 def main(tokens: list[str] | None = None) -> None:
     """Entry point: exit 2 on bad input, 3 on a failed control, 130 on Ctrl-C."""
     from wm_eval.errors import WmEvalError

@@ -14,6 +14,8 @@ from wm_manifest import Estimate, EvalReport, Piece, Sample
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from wm_eval.compare import Difference
+
 SAMPLES_PER_ARM = 3
 
 HEADLINES = (
@@ -85,6 +87,28 @@ def table(report: EvalReport, every_figure: bool = False) -> Table:
             interval(estimate),
             str(estimate.n),
             str(estimate.n_groups),
+        )
+    return grid
+
+
+def comparison(found: Sequence[Difference], a: str, b: str) -> Table:
+    """Paired differences as a table."""
+    from rich.table import Table
+
+    grid = Table(title=f"A = {a}, B = {b}", caption="B - A, paired by item, clustered by prompt")
+    for name in ("figure", "A", "B", "B - A", "95 % interval", "only A", "only B", "p", "verdict"):
+        grid.add_column(name, justify="left" if name in ("figure", "verdict") else "right")
+    for d in found:
+        grid.add_row(
+            d.name,
+            number(d.a),
+            number(d.b),
+            number(d.difference.value),
+            interval(d.difference),
+            str(d.only_a),
+            str(d.only_b),
+            number(d.p),
+            d.verdict,
         )
     return grid
 

@@ -1,0 +1,114 @@
+"""Renders an evaluation folder as one self-contained HTML page. Computes no figure of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+
+from wm_eval import answers as answers_file
+from wm_eval import drawing
+from wm_eval.answers import Answer, select
+from wm_eval.compare import read_report
+from wm_eval.items import ARMS, COLOURS
+from wm_eval.show import HEADLINES, interval, number, pieces
+from wm_manifest import EvalReport
+
+MOST_SAMPLES = 200  # the page stays small enough for a laptop's browser
+
+
+def write_page(folder: str | Path) -> Path:
+    """Write report.html into `folder`, which `wm-eval --out` wrote; steps beside it give curves."""
+    folder = Path(folder)
+    report = read_report(folder)
+    answers = answers_file.read(folder / "samples.jsonl")
+    history = [report] if report.step is None else steps_beside(folder)
+    path = folder / "report.html"
+    path.write_text(render(report, answers, history), encoding="utf-8")
+    return path
+
+
+def render(report: EvalReport, answers: Sequence[Answer], history: Sequence[EvalReport]) -> str:
+    """The page as a string. Everything that came from a model or a dataset is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("wm_eval", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update(number=number, interval=interval)
+    watermark = {arm: [a.share("red") for a in select(answers, "watermark", arm)] for arm in ARMS}
+    return environment.get_template("report.html.jinja").render(
+        report=report,
+        headlines=[name for name in HEADLINES if name in report.figures],
+        failed=[control for control in report.controls if not control.passed],
+        plots=[
+            ("Share of red tokens, each answer", drawing.dots(watermark)),
+            *(
+                (f"ROC: {colour} against neutral", drawing.roc(*shares_of(answers, colour)))
+                for colour in COLOURS
+            ),
+            ("Detect: stated probability of red, and share that is red", reliability_plot(answers)),
+            *(
+                [("Figures by step", drawing.curves(curves_of(history)))]
+                if len(history) > 1
+                else []
+            ),
+        ],
+        samples=[
+            (answer, pieces(answer.answer), pieces(answer.text) if answer.task == "detect" else [])
+            for answer in spread(answers, MOST_SAMPLES)
+        ],
+        total=len(answers),
+    )
+
+
+def spread(answers: Sequence[Answer], most: int) -> list[Answer]:
+    """Failures first within what is shown, both tasks present, at most `most`."""
+    half = most // 2
+    picked: list[Answer] = []
+    for task in ("watermark", "detect"):
+        own = select(answers, task)
+        wrong = [a for a in own if not a.passed and a.arm != "neutral"][: half // 2]
+        chosen = {a.id for a in wrong}
+        picked += (
+            wrong + [a for a in select(answers, task) if a.id not in chosen][: half - len(wrong)]
+        )
+    return picked
+
+
+def shares_of(answers: Sequence[Answer], colour: str) -> tuple[list[float], list[float]]:
+    """Shares of the colour in its own arm and in the neutral one."""
+    own, plain = (
+        [a.share(colour) for a in select(answers, "watermark", arm)] for arm in (colour, "neutral")
+    )
+    return own, plain
+
+
+def reliability_plot(answers: Sequence[Answer]) -> str:
+    """Probability of red among the two words against what the texts are."""
+    own = [a for a in select(answers, "detect") if a.options]
+    return drawing.reliability(
+        [drawing.probability(a.options["red"], a.options["blue"]) for a in own],
+        [a.expected == "red" for a in own],
+    )
+
+
+def curves_of(history: Sequence[EvalReport]) -> dict[str, list[tuple[float, float]]]:
+    """Headline rates by step, where they were measured."""
+    names = ("watermark/red/success", "watermark/blue/success", "detect/both_orders")
+    return {
+        name: [
+            (float(report.step or 0), value)
+            for report in history
+            if name in report.figures and (value := report.figures[name].value) is not None
+        ]
+        for name in names
+    }
+
+
+def steps_beside(folder: Path) -> list[EvalReport]:
+    """Reports of the same run, in folders beside this one, by step."""
+    found = [read_report(path.parent) for path in folder.resolve().parent.glob("*/eval.json")]
+    by_step = {report.step: report for report in found if report.step is not None}
+    return [by_step[step] for step in sorted(by_step)]

@@ -1,0 +1,94 @@
+"""A comparison is paired, keeps its error rate, and says when it cannot tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wm_eval import WmEvalError
+from wm_eval.cli import main
+from wm_eval.compare import compare, difference
+from wm_eval.generator import Request
+from wm_manifest import EvalReport
+
+Run = Callable[..., EvalReport]
+
+
+def names(n: int) -> list[str]:
+    return [str(i) for i in range(n)]
+
+
+def test_differences_are_paired_by_item() -> None:
+    found = difference("x", [True, False, True, True], [True, True, False, True], names(4))
+    assert (found.a, found.b, found.difference.value) == (0.75, 0.75, 0)
+    assert (found.only_a, found.only_b) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("only_a", "only_b", "n", "verdict"),
+    [
+        (0, 0, 40, "no difference seen"),
+        (0, 3, 40, "too few differ to tell"),
+        (0, 12, 40, "B is better"),
+        (12, 0, 40, "A is better"),
+        (10, 12, 40, "no difference seen"),
+    ],
+)
+def test_verdicts(only_a: int, only_b: int, n: int, verdict: str) -> None:
+    a = [i < only_a for i in range(n)]
+    b = [only_a <= i < only_a + only_b for i in range(n)]
+    assert difference("x", a, b, names(n)).verdict == verdict
+
+
+def rejections(sets: int, per_group: int, seed: int) -> float:
+    """How often two equal models are called different, on clustered items."""
+    rng = np.random.default_rng(seed)
+    groups = [str(i // per_group) for i in range(100 * per_group)]
+    found = 0
+    for _ in range(sets):
+        p = np.repeat(rng.beta(4, 2, 100), per_group)
+        a, b = (list(rng.random(len(p)) < p) for _ in range(2))
+        found += difference("x", a, b, groups).verdict in ("A is better", "B is better")
+    return found / sets
+
+
+def test_equal_models_are_seldom_called_different() -> None:
+    assert rejections(300, per_group=4, seed=0) <= 0.09
+
+
+@pytest.mark.slow
+def test_equal_models_are_called_different_4_to_6_percent_of_the_time() -> None:
+    assert 0.04 <= rejections(2000, per_group=4, seed=1) <= 0.06
+
+
+def test_folders_are_compared_by_the_command(
+    run_script: Run, gold: Callable[[Request], str], tmp_path: Path, capsys: Any
+) -> None:
+    run_script(lambda request: "", out=tmp_path / "a")
+    run_script(gold, out=tmp_path / "b")
+    with pytest.raises(SystemExit) as stop:
+        main(["compare", str(tmp_path / "a"), str(tmp_path / "b")])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    assert "detect/both_orders" in out
+    assert "B is better" in out
+    found = {d.name: d for d in compare(tmp_path / "a", tmp_path / "b")}
+    assert found["detect/accuracy"].difference.value == 1
+    assert found["detect/accuracy"].p is None, "two orders of a text are not independent"
+    assert found["watermark/red/success"].p == pytest.approx(2 * 0.5**12)
+
+
+def test_what_cannot_be_paired_is_refused(run_script: Run, tmp_path: Path) -> None:
+    run_script(lambda request: "", out=tmp_path / "a")
+    with pytest.raises(WmEvalError, match="is this a folder that wm-eval --out wrote"):
+        compare(tmp_path / "a", tmp_path)
+    text = (tmp_path / "a" / "eval.json").read_text()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "eval.json").write_text(text.replace('"split": "test"', '"split": "train"'))
+    (tmp_path / "b" / "samples.jsonl").write_text("")
+    with pytest.raises(WmEvalError, match="split is test and train"):
+        compare(tmp_path / "a", tmp_path / "b")

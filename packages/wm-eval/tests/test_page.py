@@ -1,0 +1,87 @@
+"""The page holds the figures and the samples, needs nothing outside, and lets nothing break out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from wm_eval import WmEvalError
+from wm_eval.cli import main
+from wm_eval.generator import Request
+from wm_eval.page import write_page
+from wm_manifest import EvalReport
+
+
+class Page(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def test_page_shows_figures_plots_and_coloured_samples(
+    run_script: Callable[..., EvalReport], gold: Callable[[Request], str], tmp_path: Path
+) -> None:
+    run_script(gold, out=tmp_path)
+    page = Page(write_page(tmp_path).read_text(encoding="utf-8"))
+    names = [tag for tag, _ in page.tags]
+    assert names.count("svg") == 4
+    classes = [attrs.get("class") for tag, attrs in page.tags if tag == "span"]
+    assert {"red", "blue", "ignored"} == set(classes)
+    assert "detect/both_orders" in page.words
+    outside = [a for _, attrs in page.tags for a in attrs if a in ("src", "href")]
+    assert not outside, "the page must need nothing outside itself"
+
+
+def test_an_answer_cannot_break_out_of_the_page(
+    run_script: Callable[..., EvalReport], tmp_path: Path
+) -> None:
+    run_script(lambda request: "<script>alert(1)</script><img src=x>", out=tmp_path)
+    page = Page(write_page(tmp_path).read_text(encoding="utf-8"))
+    names = [tag for tag, _ in page.tags]
+    assert names.count("script") == 1
+    assert "img" not in names
+
+
+def test_an_invalid_evaluation_says_so_on_top(
+    run_script: Callable[..., EvalReport], tmp_path: Path
+) -> None:
+    run_script(lambda request: "Hi you", out=tmp_path)
+    assert "This evaluation is not valid" in write_page(tmp_path).read_text(encoding="utf-8")
+
+
+def test_several_steps_give_curves(
+    run_script: Callable[..., EvalReport], gold: Callable[[Request], str], tmp_path: Path
+) -> None:
+    run_script(lambda request: "", out=tmp_path / "step-000000", step=0)
+    run_script(gold, out=tmp_path / "step-000010", step=10)
+    text = write_page(tmp_path / "step-000010").read_text(encoding="utf-8")
+    assert "step (0 to 10)" in text
+
+
+def test_the_command_writes_the_page_or_says_what_is_missing(
+    run_script: Callable[..., EvalReport],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run_script(lambda request: "", out=tmp_path / "e")
+    with pytest.raises(SystemExit) as stop:
+        main(["report", str(tmp_path / "e")])
+    assert stop.value.code == 0
+    assert (tmp_path / "e" / "report.html").is_file()
+    with pytest.raises(SystemExit) as stop:
+        main(["report", str(tmp_path)])
+    assert stop.value.code == 2
+    assert "is this a folder that wm-eval --out wrote" in capsys.readouterr().err
+    with pytest.raises(WmEvalError):
+        write_page(tmp_path)
