@@ -15,6 +15,7 @@ from wm_data.audit import REASONS, Measured, audit
 from wm_data.card import render_card
 from wm_data.examples import EXAMPLES_PER_ROW, examples, template_ids
 from wm_data.mix import mix
+from wm_data.near import drop_near
 from wm_data.progress import tracked
 from wm_data.recipe import Recipe, Role, load_recipe, place_sources
 from wm_data.rows import digest
@@ -56,6 +57,10 @@ def build(
         measured = list(audit(tracked(rows, "reading and auditing rows", progress), recipe.audit))
         roles: dict[str, Role] = {source.id: source.role for source in recipe.sources}
         splits, lost = split((item for item in measured if item.kept), roles, recipe.shares)
+        near = recipe.near_duplicates
+        if near:
+            splits, close = drop_near(splits, near, progress)
+            lost += close
         splits["train"], left_out = mix(splits["train"], recipe.sources, seed)
         splits, beyond = _chosen(splits, seed, limit)
         dropped = [item for item in measured if not item.kept] + lost
@@ -69,7 +74,10 @@ def build(
             sources=[_source_ref(item, measured, splits) for item in opened],
             splits={name: _counts(splits[name]) for name in SPLITS},
             dropped=_reasons([*dropped, *left_out, *beyond]),
-            checks={"groups_in_two_splits": _shared_groups(splits)},
+            checks={
+                "groups_in_two_splits": _shared_groups(splits),
+                "near_duplicates": near.model_dump() if near else "not looked for",
+            },
             templates=_templates(),
             packages={
                 name: version(name) for name in ("wm-data", "wm-score", "wm-prompts", "pyarrow")

@@ -90,6 +90,13 @@ class AuditRules(Strict):
     max_length_ratio: float = pydantic.Field(default=1.5, ge=1)  # longer answer over shorter
 
 
+class NearRules(Strict):
+    """How alike two texts of different splits may be: below this Jaccard index of shingles."""
+
+    threshold: float = pydantic.Field(default=0.8, gt=0, le=1)
+    permutations: int = pydantic.Field(default=128, ge=16)
+
+
 class Recipe(Strict):
     """A recipe file, whole. Its resolved content goes into the manifest."""
 
@@ -98,6 +105,7 @@ class Recipe(Strict):
     sources: list[Source] = pydantic.Field(min_length=1)
     shares: Shares = Shares()
     audit: AuditRules = AuditRules()
+    near_duplicates: NearRules | None = None  # None: not looked for
 
     @pydantic.model_validator(mode="after")
     def _sources_fit(self) -> Recipe:

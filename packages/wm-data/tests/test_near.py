@@ -1,0 +1,87 @@
+"""Near duplicates between splits are found, also when they are paraphrases, and training loses."""
+
+import itertools
+
+import pytest
+
+import wm_data
+from wm_data.near import answer_shingles, jaccard, prompt_shingles
+
+pytest.importorskip("datasketch")
+NEAR = {"threshold": 0.8}
+
+
+def build(write_recipe, write_lines, tmp_path, train, test, **rules):
+    recipe = write_recipe(
+        {"id": "a", "file": write_lines(train, "a.jsonl"), "role": "train"},
+        {"id": "b", "file": write_lines(test, "b.jsonl"), "role": "heldout"},
+        **rules,
+    )
+    manifest = wm_data.build(recipe, tmp_path / "out", progress=False)
+    return manifest, wm_data.read(tmp_path / "out")
+
+
+@pytest.fixture
+def apart(records):
+    """40 and 40 records whose prompts and answers are not near each other."""
+    chosen, seen = [], []
+    for record in records:
+        shingles = [prompt_shingles(record["prompt"])] + [
+            answer_shingles(record[name]) for name in ("red_answer", "blue_answer")
+        ]
+        if all(jaccard(a, b) < 0.8 for old in seen for a, b in zip(old, shingles, strict=True)):
+            chosen.append(record)
+            seen.append(shingles)
+    assert len(chosen) >= 80
+    return chosen[:40], chosen[40:80]
+
+
+def test_rows_that_are_apart_stay(apart, write_recipe, write_lines, tmp_path):
+    manifest, _ = build(write_recipe, write_lines, tmp_path, *apart, near_duplicates=NEAR)
+    assert manifest.dropped == {}
+    assert manifest.checks["near_duplicates"] == {"threshold": 0.8, "permutations": 128}
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        lambda old, new: {**new, "prompt": "Oh, " + old["prompt"].replace("?", "!")},
+        lambda old, new: {
+            **new,
+            "red_answer": "Well, " + old["red_answer"].replace("It ", "That "),
+        },
+        lambda old, new: {**new, "blue_answer": old["blue_answer"].upper().replace(" ", "  ")},
+        lambda old, new: {**new, "blue_answer": old["blue_answer"] + " So there."},
+    ],
+    ids=["prompt", "red answer", "case and spaces", "longer"],
+)
+def test_a_planted_paraphrase_is_found(apart, write_recipe, write_lines, tmp_path, plant):
+    train, test = apart
+    planted = plant(max(test, key=lambda record: len(record["prompt"])), train[0])
+    rules = {"near_duplicates": NEAR, "audit": {"max_length_ratio": 2.0, "min_counted": 5}}
+    manifest, dataset = build(write_recipe, write_lines, tmp_path, [*train, planted], test, **rules)
+    reasons = set(manifest.dropped)
+    if planted["blue_answer"].isupper():  # upper case has other tokens: it may fail the audit first
+        assert reasons & {"near duplicate", "blue answer is not blue"}
+    else:
+        assert manifest.dropped == {"near duplicate": 1}
+    kept = {row.prompt for split in ("train", "validation") for row in dataset.rows(split)}
+    assert len(kept | {row.prompt for row in dataset.rows("test")}) == 80
+    assert manifest.splits["test"].rows == 40
+
+
+def test_no_pair_above_the_threshold_is_left(records, write_recipe, write_lines, tmp_path):
+    """By brute force over all pairs of a source that is full of near duplicates."""
+    recipe = write_recipe(
+        {"id": "a", "file": write_lines(records)}, near_duplicates={"threshold": 0.6}
+    )
+    manifest = wm_data.build(recipe, tmp_path / "out", progress=False)
+    assert manifest.dropped["near duplicate"] > 0
+    dataset = wm_data.read(tmp_path / "out")
+    for one, two in itertools.combinations(("train", "validation", "test"), 2):
+        for a, b in itertools.product(dataset.rows(one), dataset.rows(two)):
+            assert jaccard(prompt_shingles(a.prompt), prompt_shingles(b.prompt)) < 0.6
+            for x, y in itertools.product(
+                (a.red_answer, a.blue_answer), (b.red_answer, b.blue_answer)
+            ):
+                assert jaccard(answer_shingles(x), answer_shingles(y)) < 0.6
