@@ -1,13 +1,14 @@
 """Counts of a text without its ids: faster than encoding it, and the same as `score_ids`.
 
-Parity needs only which pieces occur. A border between tokens always lies before a space that
-follows something other than white space: no alternative of the split pattern runs across it, and
-nothing after it looks back. So a text is cut there by `str.split`, each unit's counts, packed into
-one integer, come from a dict, and their sum is the text's.
+Parity needs only which pieces occur. Two borders no token crosses, and nothing after them looks
+back: before a space that something other than white space follows, and behind a line's end that
+no other line's end follows in the same white space. So a text is cut there by `str.split`, each
+unit's counts, packed into one integer, come from a dict, and their sum is the text's.
 
-A space that follows white space is no such border. It becomes NUL first, so that the unit keeps
-it; a text that holds NUL itself is cut into pieces instead. Units that end in white space are
-flagged, so that the rarer kinds of it (U+00A0 and the like) before a space are noticed too.
+Spaces that are no such border become NUL first, so that the units keep them, and units without a
+space before them begin with U+0001; a text that holds these characters itself is cut into pieces
+instead. A unit that shows a rarer kind of white space at a border (U+00A0 before a space and the
+like) is flagged, and then the text is cut into pieces too.
 """
 
 from __future__ import annotations
@@ -17,24 +18,24 @@ from collections.abc import Iterator
 
 from wm_score.bpe import bpe
 from wm_score.rule import Score, score_ids
-from wm_score.splitting import WHITE_SPACE, pieces, segments
+from wm_score.splitting import ADDED, WHITE_SPACE, pieces, segments
 from wm_score.tables import counted, ranks
 
 CHUNK = 1 << 16  # characters
 LONGEST = 80_000  # characters; NFC and UTF-8 make at most 12 bytes of each: below 20 bits
-UNITS_KEPT = 87_000  # just below a size at which a dict grows; two generations of it
+UNITS_KEPT = 174_000  # just below a size at which a dict grows; two generations of it
 PIECES_KEPT = 43_000
 KEPT_CHARS = 64  # a longer one hardly ever comes again
 
 ODD = 1 << 20
 IGNORED = 1 << 40
-SPACED = 1 << 60  # the unit ends in white space: right only at the end of a text
+INEXACT = 1 << 60  # the unit does not begin at a border
 FIELD = ODD - 1
 
 CUT = re.compile(f"[^{WHITE_SPACE}](?= )|[\r\n](?=[^{WHITE_SPACE}])")
+BLANK_LINE = re.compile(f"[{WHITE_SPACE}]*[\r\n]")
 PUNCTUATION = "!\"#$%&'()*+,-./:;=>?@[]^_`{|}~"  # no "<": it may begin an added token
 WHITE = frozenset(filter(re.compile(f"[{WHITE_SPACE}]").match, map(chr, range(0x3001))))
-SPACE_AFTER_WHITE = re.compile(f"(?<=[{WHITE_SPACE}]) ")
 
 
 def count(text: str) -> Score:
@@ -64,23 +65,27 @@ def chunks(text: str) -> Iterator[str]:
 
 def _packed(text: str) -> int:
     """Counts of a text of at most LONGEST characters."""
-    if "\0" in text or "\1" in text:
+    if "\0" in text or "\1" in text or "\2" in text:
         return _by_pieces(text)
-    marked = text
-    if "  " in text or "\n " in text or "\t " in text:
-        marked = text.replace("\n ", "\n\0").replace("\t ", "\t\0")
-        marked = marked.replace("  ", " \0").replace("\0 ", "\0\0")
-    total = _by_units(marked)
-    if total >= SPACED:  # a rarer kind of white space stands before a space
-        total = _by_units(SPACE_AFTER_WHITE.sub("\0", text))
-    return total
+    total = sum(map(UNITS.__getitem__, _units(text)))
+    return total if total < INEXACT else _by_pieces(text)
 
 
-def _by_units(marked: str) -> int:
-    units = marked.split(" ")
-    units[0] = "\1" + units[0]  # no space before it
-    last = UNITS[units.pop()] % SPACED
-    return sum(map(UNITS.__getitem__, units), last)
+def _units(text: str) -> list[str]:
+    """The text cut at its borders; without the space before each unit, or with U+0001 for none."""
+    if "  " in text:  # of a run of spaces the last is the border
+        text = text.replace("  ", "\0 ").replace(" \0", "\0\0").replace("  ", "\0 ")
+    if " \n" in text:
+        text = text.replace(" \n", "\0\n")
+    if text[-1:] == " ":
+        text = text[:-1] + "\0"
+    if "\n" in text:
+        text = text.replace("\n", "\n \1").replace(" \1\n", "\n")
+        if "\r" in text:
+            text = text.replace(" \1\r", "\r")
+    units = text.split(" ")
+    units[0] = "\2" + units[0]  # U+0002: nothing stands before it at all
+    return units
 
 
 def _by_pieces(text: str) -> int:
@@ -119,9 +124,16 @@ def _count_unit(unit: str) -> int:
         word = unit.rstrip(PUNCTUATION)
         if word.isalpha():
             return UNITS[word] + PIECES[unit[len(word) :]]
-    text = unit[1:] if unit[:1] == "\1" else " " + unit
-    text = text.replace("\0", " ")
-    return _by_pieces(text) + (SPACED if text[-1:] in WHITE else 0)
+    first = unit[:1]
+    text = unit.replace("\0", " ")
+    if first == "\2":
+        return _by_pieces(text[1:])
+    if first == "\1":
+        text = text[1:]
+        return _by_pieces(text) + (INEXACT if BLANK_LINE.match(text) else 0)
+    # An added token ends the text before it, and with it white space that goes on over the border.
+    exact = text and text[0] not in WHITE and not ADDED.match(text)
+    return _by_pieces(" " + text) + (0 if exact else INEXACT)
 
 
 def _count_piece(piece: bytes) -> int:
