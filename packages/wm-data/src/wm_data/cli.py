@@ -75,6 +75,45 @@ def show(folder: Path) -> None:
     Console().print(*summary(dataset.manifest, folder), *rows(dataset), sep="\n")
 
 
+@app.command
+def audit(
+    source: str,
+    *,
+    out: Path,
+    seed: int = 0,
+    on_bad_row: Literal["error", "skip"] = "skip",
+    overwrite: bool = False,
+) -> None:
+    """Judge the rows of a recipe or of a data file and draw what was found.
+
+    Parameters
+    ----------
+    source
+        A recipe (name or file), a data file or folder, or OWNER/NAME of the hub.
+    out
+        The folder for audit.html and its pictures.
+    seed
+        For the demo: which rows are drawn.
+    on_bad_row
+        What to do with an empty or missing field: count it as a drop, or stop.
+    overwrite
+        Replace the folder if it is there.
+    """
+    from wm_data.audit import audit as judge
+    from wm_data.progress import tracked
+    from wm_data.recipe import recipe_of
+    from wm_data.report import write_report
+    from wm_data.show import verdicts
+    from wm_data.sources import open_source
+
+    recipe = recipe_of(source)
+    opened = [open_source(item, seed, on_bad_row) for item in recipe.sources]
+    rows = (row for item in opened for row in item.rows)
+    measured = list(judge(tracked(rows, "auditing rows", True), recipe.audit))
+    write_report(measured, source, out, overwrite)
+    Console().print(*verdicts(measured), f"written: {out / 'audit.html'}", sep="\n")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0, or 2 for bad input, or 130 after Ctrl-C."""
     try:

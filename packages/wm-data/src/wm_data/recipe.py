@@ -120,6 +120,20 @@ class Recipe(Strict):
         return self
 
 
+def recipe_of(source: str) -> Recipe:
+    """A recipe by name or file, or one around a lone data file, folder or hub id.
+
+    >>> recipe_of("someone/seeds").sources[0].hub
+    'someone/seeds'
+    """
+    path = Path(source)
+    hub = HUB_ID.fullmatch(source)
+    if source in names() or path.suffix in SUFFIXES or not (path.exists() or hub):
+        return load_recipe(source)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.name) or "source"
+    return place_sources(Recipe(name=name, sources=[Source(id="source")]), {"source": source})
+
+
 def place_sources(recipe: Recipe, places: Mapping[str, str]) -> Recipe:
     """The recipe with sources read from elsewhere: a path, `owner/name`, `owner/name@revision`.
 

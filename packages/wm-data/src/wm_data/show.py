@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from wm_data.audit import REASONS
+from wm_data.audit import REASONS, Measured
 from wm_data.dataset import Dataset
+from wm_data.report import length_figures
 from wm_manifest import DatasetManifest
 
 SAMPLES = 3
@@ -37,6 +40,24 @@ def summary(manifest: DatasetManifest, folder: Path) -> list[RenderableType]:
     for reason, count in manifest.dropped.items():
         lost.add_row(f"{count:,}", reason, REASONS[reason])
     return [kept, lost]
+
+
+def verdicts(measured: Sequence[Measured]) -> list[RenderableType]:
+    """Rows by reason, and how far a length alone tells the colours apart."""
+    kept = [item for item in measured if item.kept]
+    found = Counter(item.reason or "sound" for item in measured)
+    table = Table(title=f"{len(measured):,} rows", title_justify="left")
+    table.add_column("rows", justify="right")
+    table.add_column("verdict")
+    for reason in ("sound", *REASONS):
+        if found[reason]:
+            table.add_row(f"{found[reason]:,}", reason)
+    lengths = Table(title="the colour by length alone", title_justify="left")
+    for name in ("length in", "red longer", "right by threshold"):
+        lengths.add_column(name)
+    for unit, chance, right in length_figures(kept):
+        lengths.add_row(unit, f"{chance:.3f}", f"{right:.3f}")
+    return [table, lengths]
 
 
 def rows(dataset: Dataset) -> list[RenderableType]:

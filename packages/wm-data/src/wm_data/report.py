@@ -1,0 +1,103 @@
+"""The audit of a source as one HTML page with its pictures beside it. Drops and builds nothing."""
+
+# matplotlib's own types are partial.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+import html
+from collections import Counter
+from collections.abc import Callable, Sequence
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+import wm_score
+from wm_data.audit import REASONS, Measured
+from wm_data.separation import auc, best_accuracy
+from wm_data.store import staged
+
+COLOURS = {"red": "#c62828", "blue": "#1565c0"}
+LENGTHS: dict[str, Callable[[str, wm_score.Score], int]] = {
+    "characters": lambda text, score: len(text),
+    "words": lambda text, score: len(text.split()),
+    "counted tokens": lambda text, score: score.counted,
+}
+
+
+def write_report(measured: Sequence[Measured], name: str, out: Path, overwrite: bool) -> None:
+    """Write `audit.html`, `shares.png` and `lengths.png` into the folder `out`."""
+    kept = [item for item in measured if item.kept]
+    found = Counter(item.reason for item in measured if not item.kept)
+    lengths = length_figures(kept)
+    page = Template(
+        resources.files("wm_data").joinpath("report.html").read_text("utf-8")
+    ).substitute(
+        name=html.escape(name),
+        read=f"{len(measured):,}",
+        kept=f"{len(kept):,}",
+        lost=f"{len(measured) - len(kept):,}",
+        codebook=wm_score.CODEBOOK,
+        dropped=_table(("rows", "reason", "meaning"), reasons) if reasons else "<p>None.</p>",
+        lengths=_table(
+            ("length in", "red answer longer", "right by threshold"),
+            [(unit, f"{chance:.3f}", f"{right:.3f}") for unit, chance, right in lengths],
+        ),
+    )
+    with staged(out, overwrite) as folder:
+        (folder / "audit.html").write_text(page, encoding="utf-8", newline="\n")
+        _draw_shares(measured, folder / "shares.png")
+        _draw_lengths(kept, folder / "lengths.png")
+
+
+def length_figures(kept: Sequence[Measured]) -> list[tuple[str, float, float]]:
+    """For each unit: the chance that a red answer is longer, and the best threshold's accuracy."""
+    figures: list[tuple[str, float, float]] = []
+    for unit, length in LENGTHS.items():
+        red = [length(item.row.red_answer, item.red) for item in kept]
+        blue = [length(item.row.blue_answer, item.blue) for item in kept]
+        figures.append((unit, auc(red, blue), best_accuracy(red, blue)))
+    return figures
+
+
+def _draw_shares(measured: Sequence[Measured], path: Path) -> None:
+    shares = {
+        "red": [item.red.red_share for item in measured],
+        "blue": [item.blue.blue_share for item in measured],
+    }
+    _histograms(shares, "share of the answer's own colour", path, limit=0.55)
+
+
+def _draw_lengths(kept: Sequence[Measured], path: Path) -> None:
+    lengths = {
+        "red": [float(item.red.counted) for item in kept],
+        "blue": [float(item.blue.counted) for item in kept],
+    }
+    _histograms(lengths, "counted tokens of the answer", path)
+
+
+def _histograms(
+    values: dict[str, list[float]], label: str, path: Path, limit: float | None = None
+) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    FigureCanvasAgg(figure)  # no window, whatever backend is configured
+    axes = figure.subplots()
+    for colour, found in values.items():
+        axes.hist(found, bins=40, alpha=0.6, label=f"{colour} answers", color=COLOURS[colour])
+    if limit is not None:
+        axes.axvline(limit, color="black", linestyle="--", linewidth=1)
+    axes.set_xlabel(label)
+    axes.set_ylabel("answers")
+    axes.legend()
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    heads = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+    lines = [
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    ]
+    return "<table>\n<tr>" + heads + "</tr>\n" + "\n".join(lines) + "\n</table>"
