@@ -30,15 +30,15 @@ def write_report(measured: Sequence[Measured], name: str, out: Path, overwrite: 
     kept = [item for item in measured if item.kept]
     found = Counter(item.reason for item in measured if not item.kept)
     lengths = length_figures(kept)
-    page = Template(
-        resources.files("wm_data").joinpath("report.html").read_text("utf-8")
-    ).substitute(
+    lines = [(f"{found[name]:,}", name, REASONS[name]) for name in REASONS if found[name]]
+    template = resources.files("wm_data").joinpath("report.html").read_text(encoding="utf-8")
+    page = Template(template).substitute(
         name=html.escape(name),
         read=f"{len(measured):,}",
         kept=f"{len(kept):,}",
         lost=f"{len(measured) - len(kept):,}",
         codebook=wm_score.CODEBOOK,
-        dropped=_table(("rows", "reason", "meaning"), reasons) if reasons else "<p>None.</p>",
+        dropped=_table(("rows", "reason", "meaning"), lines) if lines else "<p>None.</p>",
         lengths=_table(
             ("length in", "red answer longer", "right by threshold"),
             [(unit, f"{chance:.3f}", f"{right:.3f}") for unit, chance, right in lengths],
