@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from wm_manifest.record import SCHEMA_VERSION, Estimate, Record, TemplateRef
+from wm_manifest.record import SCHEMA_VERSION, Estimate, Measured, Record, TemplateRef
 
 Colour = Literal["red", "blue", "ignored"]
 
@@ -34,12 +34,19 @@ class Decoding(Record):
 
 
 class Control(Record):
-    """A check that the evaluation itself is sound. One failed control makes it invalid."""
+    """A check made beside the figures: of the evaluation itself, or of what it may be used for.
+
+    A failed blocking control makes the evaluation invalid. A failed non-blocking one is a finding
+    about the model that a reader must see; the figures stand.
+    """
 
     name: str
     passed: bool
-    value: float | None
+    value: Measured | None
     expected: str  # in words, with its numbers: "at least 0.99"
+    # A failed blocking control makes the evaluation invalid; a failed non-blocking one is a
+    # finding about the model that a reader must see.
+    blocking: bool = True
 
 
 class Piece(Record):
@@ -60,7 +67,7 @@ class Sample(Record):
     expected: str | None
     verdict: str
     passed: bool
-    red_share: float | None = None
+    red_share: Measured | None = None
     pieces: list[Piece] = Field(default_factory=lambda: [])
 
 

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 SCHEMA_VERSION = 1
+NOT_FINITE = ("NaN", "Infinity", "-Infinity")
+
+
+def _number(value: object) -> object:
+    return float(value) if isinstance(value, str) and value in NOT_FINITE else value
+
+
+# A figure that was computed and may have come out as NaN or infinite (a diverged model). JSON has
+# no such numbers, and null would say that nothing was measured, so a file holds their name.
+Measured = Annotated[
+    float,
+    BeforeValidator(_number),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": list(NOT_FINITE)}]}),
+]
 
 
 class Record(BaseModel):
@@ -14,7 +30,12 @@ class Record(BaseModel):
     3
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        protected_namespaces=(),
+        ser_json_inf_nan="strings",
+    )
 
 
 class FileRef(Record):
@@ -38,11 +59,15 @@ class Estimate(Record):
     """A figure with its 95 % interval and what it rests on.
 
     `n` counts the observations in the figure, `n_groups` the independent prompt groups behind
-    them; the interval is clustered by group. `value` is None where there was nothing to measure.
+    them; the interval is clustered by group. `value` is None where there was nothing to measure,
+    NaN where what was measured is no number.
+
+    >>> Estimate(value=float("nan"), n=3).model_dump_json(exclude_unset=True)
+    '{"value":"NaN","n":3}'
     """
 
-    value: float | None
-    low: float | None = None
-    high: float | None = None
+    value: Measured | None
+    low: Measured | None = None
+    high: Measured | None = None
     n: int = Field(ge=0)
     n_groups: int = Field(default=0, ge=0)
