@@ -6,7 +6,7 @@ import hashlib
 import importlib.resources
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -294,8 +294,12 @@ class Scripted:
     def __init__(self, script: Callable[[Request], str | Reply]) -> None:
         self.script = script
 
-    def answer(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[dict[str, Reply]]:
+    def answer(
+        self, requests: Sequence[Request], decoding: Decoding, done: Collection[str] = ()
+    ) -> Iterator[dict[str, Reply]]:
         for request in requests:
+            if request.id in done:
+                continue
             given = self.script(request)
             if isinstance(given, str):
                 given = Reply(text=given, tokens=len(given.split()), stopped=True)

@@ -49,7 +49,7 @@ def evaluate_command(
     adapter
         LoRA adapter, a folder or hub id, put on the model.
     out
-        Folder for eval.json and samples.jsonl.
+        Folder for eval.json and samples.jsonl; a killed evaluation goes on there.
     split
         Split of the dataset.
     limit
@@ -78,6 +78,7 @@ def evaluate_command(
     from rich.console import Console
 
     from wm_eval.loading import load_model
+    from wm_eval.partial import stamp
     from wm_eval.run import evaluate, model_ref
     from wm_eval.show import table, warning
 
@@ -97,6 +98,7 @@ def evaluate_command(
         out=out,
         trained_with=trained_with,
         model_ref=model_ref(loaded, model, adapter),
+        weights=[*stamp(model, adapter), dtype],
     )
     console = Console()
     console.print(table(report, every_figure=all_figures))

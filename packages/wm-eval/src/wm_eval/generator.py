@@ -6,7 +6,7 @@ script in a test.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -38,6 +38,12 @@ class Reply:
 class Generator(Protocol):
     """Whatever answers requests."""
 
-    def answer(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[dict[str, Reply]]:
-        """Yield replies by request id, batch by batch, each request answered once."""
+    def answer(
+        self, requests: Sequence[Request], decoding: Decoding, done: Collection[str] = ()
+    ) -> Iterator[dict[str, Reply]]:
+        """Yield replies by request id, batch by batch, each request answered once.
+
+        `done` names requests that were answered before: a batch that holds nothing else is left
+        out, and the others are asked whole, so that the rest is answered in the same batches.
+        """
         ...

@@ -8,7 +8,7 @@ model nor the tokenizer nor any global random state is changed.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -51,13 +51,17 @@ class HFGenerator:
         # Without it a long prompt's logits alone are gigabytes at Qwen3's 151,936 ids.
         self.last_only = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
 
-    def answer(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[dict[str, Reply]]:
+    def answer(
+        self, requests: Sequence[Request], decoding: Decoding, done: Collection[str] = ()
+    ) -> Iterator[dict[str, Reply]]:
         """Yield the replies of one batch after another. Batches do not depend on what is asked
         before or after: the same requests give the same batches."""
         ids = {request.id: prompt_ids(self.tokenizer, request.messages) for request in requests}
         for batch in batches(
             requests, {key: len(value) for key, value in ids.items()}, self.batch_size
         ):
+            if all(request.id in done for family in batch for request in family):
+                continue
             with torch.no_grad():
                 yield self._answer([[(r, ids[r.id]) for r in family] for family in batch], decoding)
 

@@ -23,6 +23,7 @@ from wm_eval.errors import WmEvalError
 from wm_eval.generator import Generator, Request
 from wm_eval.items import COLOURS, Dataset, Item, seed_of
 from wm_eval.judge import judge
+from wm_eval.partial import Partial
 from wm_eval.show import pick_samples, progress_bar
 from wm_manifest import Decoding, EvalReport, ModelRef, TemplateRef, save
 
@@ -52,12 +53,15 @@ def evaluate(
     progress: bool = True,
     trained_with: str | Path | None = None,
     model_ref: ModelRef | None = None,
+    weights: Sequence[str] | None = None,
 ) -> EvalReport:
     """Evaluate a loaded model on both tasks; write eval.json and samples.jsonl into `out` if given.
 
     The defaults of sampling are those of Qwen3's card for its non-thinking mode. `limit` takes the
     first so many prompts and texts, the same ones for the same seed. `max_new_tokens=None` allows
-    half as much again as the longest gold answer of the split. Raises `WmEvalError`.
+    half as much again as the longest gold answer of the split. `weights`, when it tells these
+    weights from any others, makes an evaluation that was killed go on in `out`. Raises
+    `WmEvalError`.
     """
     from wm_eval.hf import HFGenerator
 
@@ -85,6 +89,7 @@ def evaluate(
         trained_with=trained_with,
         chat_template=cast("str | None", tokenizer.chat_template),
         hardware=str(model.device),
+        weights=weights,
     )
 
 
@@ -101,13 +106,23 @@ def evaluate_with(
     trained_with: str | Path | None = None,
     chat_template: str | None = None,
     hardware: str = "",
+    weights: Sequence[str] | None = None,
 ) -> EvalReport:
-    """Ask, judge, measure, check, write."""
+    """Ask, judge, measure, check, write.
+
+    With `weights`, which tells the model's weights from any others, answers are kept in `out` as
+    they come, and a killed evaluation of the same goes on where it was.
+    """
     started, clock = datetime.now(UTC), time.monotonic()
     template_sha256 = sha256(chat_template) if chat_template else None
 
     asked = [*data.watermark, *data.detect]
-    answers = ask(generator, asked, decoding, progress)
+    partial = None
+    if out is not None and weights is not None:
+        asked_ids = [item.id for item in asked]
+        what = (weights, data.sha256, asked_ids, decoding.model_dump(), template_sha256)
+        partial = Partial(Path(out), [*what, hardware, versions()])
+    answers = ask(generator, asked, decoding, progress, partial)
     figures = metrics.compute(answers)
     controls = run_controls(
         data, answers, template_sha256, Path(trained_with) if trained_with else None
@@ -138,19 +153,30 @@ def evaluate_with(
         folder.mkdir(parents=True, exist_ok=True)
         answers_file.write(answers, folder / "samples.jsonl")
         save(report, folder / "eval.json")
+    if partial is not None:
+        partial.discard()
     return report
 
 
 def ask(
-    generator: Generator, asked: Sequence[Item], decoding: Decoding, progress: bool
+    generator: Generator,
+    asked: Sequence[Item],
+    decoding: Decoding,
+    progress: bool,
+    partial: Partial | None = None,
 ) -> list[Answer]:
     """Every item answered once and judged, in the order of the items."""
     by_id = {item.id: item for item in asked}
-    judged: dict[str, Answer] = {}
+    judged: dict[str, Answer] = dict(partial.answers) if partial else {}
+    requests = [request(item, decoding) for item in asked]
     with progress_bar(len(asked), progress) as advance:
-        for replies in generator.answer([request(item, decoding) for item in asked], decoding):
-            judged.update((id, judge(by_id[id], reply)) for id, reply in replies.items())
-            advance(len(replies))
+        advance(len(judged))
+        for replies in generator.answer(requests, decoding, done=frozenset(judged)):
+            found = {id: judge(by_id[id], reply) for id, reply in replies.items()}
+            if partial is not None:
+                partial.add(found.values())
+            advance(len(found.keys() - judged.keys()))
+            judged.update(found)
     return [judged[item.id] for item in asked]
 
 
