@@ -70,8 +70,8 @@ def test_random_letters():
 def test_blocks_give_what_the_whole_gives(monkeypatch):
     monkeypatch.setattr(forms, "BLOCK", 1000)
     rng = random.Random(6)
-    pieces = [bytes(rng.choices(letters, k=20_000)) for letters in ALPHABETS]
-    pieces += [(unit * 9001).encode() for unit in ("a", " ", "-", "ab", "é", "的", "ha")]
+    pieces = [bytes(rng.choices(letters, k=5_000)) for letters in ALPHABETS]
+    pieces += [(unit * 3001).encode() for unit in ("a", " ", "-", "ab", "é", "的", "ha")]
     for piece in pieces:
         expected = [ranks()[part] for part in forms._heap(piece, ranks())]
         assert forms.bpe(piece, ranks()) == expected
@@ -90,10 +90,10 @@ def test_every_token_is_itself_by_its_merges():
 @pytest.mark.parametrize("make", [lambda n: b"a" * n, lambda n: random_letters(n)])
 def test_time_grows_no_faster_than_n_log_n(make):
     times = []
-    for n in (15_000, 150_000):
+    for n in (8_000, 80_000):
         piece = make(n)
         best = float("inf")
-        for _ in range(2 if n > 100_000 else 3):
+        for _ in range(2 if n > 50_000 else 3):
             start = time.process_time()
             forms.bpe(piece, ranks())
             best = min(best, time.process_time() - start)

@@ -22,13 +22,13 @@ def plain(text: str) -> wm_score.Score:
     return wm_score.score_ids(wm_score.encode(text))
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from(ATOMS), max_size=12).map("".join))
 def test_units_count_what_ids_count(text):
     assert wm_score.score(text) == plain(text)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     st.lists(st.sampled_from(ATOMS), max_size=8).map("".join),
     st.lists(st.sampled_from(ATOMS), max_size=8).map("".join),
@@ -77,8 +77,6 @@ def test_full_memos_are_emptied_and_change_nothing(monkeypatch):
 
 def test_counts_of_a_chunk_fit_their_field():
     # The character that becomes most bytes under NFC: 12 of them, none of which merge.
-    text = "\U0001d160" * (counting.LONGEST - 1)
-    assert wm_score.score(text) == plain(text)
     assert wm_score.score("\U0001d160" * 3).ignored * counting.LONGEST / 3 < counting.ODD
 
 
@@ -96,21 +94,24 @@ def test_lone_surrogates_are_replacement_characters():
     assert wm_score.encode("\ud83d\ude00") == wm_score.encode("😀")
 
 
-def test_memory_stays_bounded_under_text_that_never_repeats():
+def test_memory_stays_bounded_under_text_that_never_repeats(monkeypatch):
+    monkeypatch.setattr(counting, "UNITS_KEPT", 3000)
+    monkeypatch.setattr(counting, "PIECES_KEPT", 1000)
     rng = random.Random(6)
     wm_score.score("warm up é")
 
     def texts():
-        for _ in range(60):
-            yield " ".join(f"{rng.getrandbits(60):x}" for _ in range(1500))
+        for _ in range(20):
+            yield " ".join(f"{rng.getrandbits(60):x}" for _ in range(1000))
 
     counting.UNITS.clear()
+    counting.PIECES.clear()
     tracemalloc.start()
     scored = sum(1 for _ in wm_score.score_many(texts()))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert scored == 60
-    assert peak < 40e6  # bytes, for 90,000 units that never come again
+    assert scored == 20
+    assert peak < 3e6  # bytes; 20,000 units that never come again would take more
 
 
 def test_score_many_is_lazy_and_in_order():

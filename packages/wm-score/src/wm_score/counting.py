@@ -23,7 +23,7 @@ from wm_score.tables import counted, ranks
 
 CHUNK = 1 << 16  # characters
 LONGEST = 80_000  # characters; NFC and UTF-8 make at most 12 bytes of each: below 20 bits
-UNITS_KEPT = 174_000  # just below a size at which a dict grows; two generations of it
+UNITS_KEPT = 140_000  # two generations of it, about 120 bytes each
 PIECES_KEPT = 43_000
 KEPT_CHARS = 64  # a longer one hardly ever comes again
 
