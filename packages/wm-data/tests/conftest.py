@@ -89,10 +89,14 @@ class Hub:
     def __init__(self, server: HTTPServer, home: Path) -> None:
         self.files: dict[str, bytes] = {}
         self.server, self.home = server, home
+        self.commits: list[list[dict[str, object]]] = []  # lines of each commit as it was sent
+        self.created: list[dict[str, object]] = []
         server.expect_request(re.compile(".*")).respond_with_handler(self.answer)
 
     def answer(self, request: Request) -> Response:
         path = request.path
+        if request.method == "POST":
+            return self.accept(path, request)
         if path in (
             f"/api/datasets/someone/seeds/revision/{name}" for name in ("main", "v1", COMMIT)
         ):
@@ -114,6 +118,25 @@ class Hub:
             return Response(data, headers={"ETag": f'"{len(data)}"', "X-Repo-Commit": COMMIT})
         return self.error("EntryNotFound" if "someone/seeds" in path else "RepoNotFound")
 
+    def accept(self, path: str, request: Request) -> Response:
+        if path == "/api/repos/create":
+            self.created.append(json.loads(request.data))
+            return self.json({"url": self.server.url_for("/datasets/someone/seeds")})
+        if path == "/api/validate-yaml":
+            return self.json({"errors": [], "warnings": []})
+        if path == "/api/datasets/someone/seeds/preupload/main":
+            asked = json.loads(request.data)["files"]
+            modes = [
+                {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
+                for file in asked
+            ]
+            return self.json({"files": modes})
+        if path == "/api/datasets/someone/seeds/commit/main":
+            self.commits.append([json.loads(line) for line in request.data.splitlines()])
+            url = self.server.url_for(f"/datasets/someone/seeds/commit/{COMMIT}")
+            return self.json({"success": True, "commitUrl": url, "commitOid": COMMIT})
+        return self.error("RepoNotFound")
+
     @staticmethod
     def json(content: object) -> Response:
         return Response(json.dumps(content), content_type="application/json")
@@ -130,6 +153,7 @@ class Hub:
             "HF_HOME": str(self.home),
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_OFFLINE": "0",
+            "HF_TOKEN": "hf_not_a_real_token",
         }
         return subprocess.run(
             [sys.executable, "-m", "wm_data", *arguments],

@@ -114,6 +114,37 @@ def audit(
     Console().print(*verdicts(measured), f"written: {out / 'audit.html'}", sep="\n")
 
 
+@app.command
+def push(
+    folder: Path,
+    repo: str,
+    *,
+    public: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Upload a dataset folder to the hub, in one commit.
+
+    Parameters
+    ----------
+    folder
+        A folder made by `wm-data build`.
+    repo
+        OWNER/NAME; made when it is not there.
+    public
+        Make a new repository public; it is private otherwise.
+    dry_run
+        List what would be uploaded, and upload nothing.
+    """
+    from wm_data.dataset import read
+    from wm_data.push import files_of
+    from wm_data.push import push as upload
+
+    if dry_run:
+        print(*files_of(read(folder)), sep="\n")
+    else:
+        print(upload(folder, repo, private=not public))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0, or 2 for bad input, or 130 after Ctrl-C."""
     try:
