@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from wm_manifest import ModelRef
 from wm_train.config import LoraConfig, ModelConfig
 from wm_train.errors import ConfigError
 
 if TYPE_CHECKING:
     from peft import LoraConfig as PeftLoraConfig
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+log = logging.getLogger(__name__)
 
 DEMO = "demo"
 
@@ -47,6 +51,37 @@ def load(
         )
     revision = getattr(model.config, "_commit_hash", None)
     return model, tokenizer, revision
+
+
+def reference(
+    model: PreTrainedModel, location: str, revision: str | None, run_dir: Path
+) -> ModelRef:
+    """The base for the manifest; a base inside the run folder by its path from there."""
+    inside = Path(location).is_relative_to(run_dir)
+    return ModelRef(
+        location=Path(location).relative_to(run_dir).as_posix() if inside else location,
+        revision=revision,
+        model_type=model.config.model_type,
+        parameters=model.num_parameters(),
+    )
+
+
+def license_of(location: str) -> str | None:
+    """The licence that a model's own card names, in its folder or on the hub; None without one."""
+    from huggingface_hub import ModelCard
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    card = Path(location) / "README.md"
+    try:
+        if Path(location).is_dir():
+            found = ModelCard.load(card) if card.is_file() else None
+        else:
+            found = ModelCard.load(location)
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        log.warning("the card of %s cannot be read, its licence is unknown: %s", location, error)
+        return None
+    data: Any = found.data if found else None
+    return data.license if data else None
 
 
 def lora(config: LoraConfig) -> PeftLoraConfig:

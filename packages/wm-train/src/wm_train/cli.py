@@ -59,8 +59,12 @@ def list_presets() -> None:
         print(preset)
 
 
+def _as_in_yaml(name: str) -> str:
+    return name
+
+
 @app.default
-def train(*, config: Annotated[TrainConfig, Parameter(name="*")]) -> TrainConfig:
+def train(*, config: Annotated[TrainConfig, Parameter(name="*", name_transform=_as_in_yaml)]) -> TrainConfig:
     """Every field of a preset can be set on the command line, under the name that it has there."""
     return config
 
@@ -114,7 +118,7 @@ def main() -> None:
         wm_manifest.ManifestError,
     )
     try:
-        app.meta(exit_on_error=False, print_error=False)
+        app.meta(sys.argv[1:], exit_on_error=False, print_error=False)
     except KeyboardInterrupt:
         print("stopped; the run's folder holds what was done so far", file=sys.stderr)
         sys.exit(130)

@@ -55,6 +55,8 @@ def build(folder: Path, seed: int) -> None:
     folder.mkdir(parents=True)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    card = resources.files("wm_train") / "demo_base_card.md"
+    (folder / "README.md").write_text(card.read_text("utf-8"), "utf-8")
 
 
 def demo_tokenizer(size: int = VOCAB) -> PreTrainedTokenizerFast:

@@ -45,10 +45,10 @@ def text_sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def file_refs(folder: Path) -> list[FileRef]:
-    """Every file below `folder`, sorted, by size and hash."""
+def file_refs(folder: Path, run_dir: Path) -> list[FileRef]:
+    """Every file below `folder`, sorted, by size and hash; paths are relative to the run's."""
     return [
-        FileRef(path=p.relative_to(folder).as_posix(), bytes=p.stat().st_size, sha256=sha256(p))
+        FileRef(path=p.relative_to(run_dir).as_posix(), bytes=p.stat().st_size, sha256=sha256(p))
         for p in sorted(folder.rglob("*"))
         if p.is_file()
     ]

@@ -57,7 +57,11 @@ def train(
         # ----------------------------------------------------------------------------------- base
         location = base.prepare(config.model, run_dir, config.seed)
         model, tokenizer, revision = base.load(config.model, location)
-        record.update(**_base_fields(model, tokenizer, location, revision))
+        record.update(
+            base=base.reference(model, location, revision, run_dir),
+            base_license=base.license_of(location),
+            **_tokenizer_fields(tokenizer),
+        )
 
         # ---------------------------------------------------------------------------------- pairs
         pairs = examples.tokenize(dataset.examples("train"), tokenizer, config.data.max_tokens)
@@ -108,7 +112,7 @@ def train(
         # ----------------------------------------------------------------------------------- save
         folder = run_dir / record.manifest.output
         _save_model(trainer.model, tokenizer, folder)
-        files = provenance.file_refs(folder)
+        files = provenance.file_refs(folder, run_dir)
         record.update(files=files, weights_sha256=provenance.weights_sha256(files))
         status, cause = "finished", "finished"
     except KeyboardInterrupt:
@@ -154,18 +158,9 @@ def _first_manifest(
     )
 
 
-def _base_fields(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, location: str, revision: str | None
-) -> dict[str, Any]:
+def _tokenizer_fields(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     chat: Any = tokenizer  # its attributes are typed as whatever a tokenizer may have
-    ref = ModelRef(
-        location=location,
-        revision=revision,
-        model_type=model.config.model_type,
-        parameters=model.num_parameters(),
-    )
     return {
-        "base": ref,
         "chat_template_sha256": provenance.text_sha256(chat.chat_template),
         "tokenizer_sha256": provenance.text_sha256(chat.backend_tokenizer.to_str()),
     }
@@ -201,20 +196,22 @@ def _trainer(
     with warnings.catch_warnings():
         # TRL says that ORPO may go in any release: it is pinned exactly for that reason.
         warnings.filterwarnings("ignore", message="You are importing from 'trl.experimental'")
+        # PEFT 0.21 asks a model for a property that transformers 5.23 has renamed.
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
         from trl.experimental.orpo import ORPOConfig
 
         from wm_train.trainer import WatermarkOrpoTrainer
 
-    trainer = WatermarkOrpoTrainer(
-        model=model,
-        args=ORPOConfig(**_trainer_args(config, run_dir)),
-        train_dataset=pairs,
-        processing_class=tokenizer,
-        callbacks=callbacks,
-        peft_config=base.lora(config.model.lora) if config.model.lora else None,
-        nll_scope=config.loss.nll_scope,
-        twins=config.optim.twins,
-    )
+        trainer = WatermarkOrpoTrainer(
+            model=model,
+            args=ORPOConfig(**_trainer_args(config, run_dir)),
+            train_dataset=pairs,
+            processing_class=tokenizer,
+            callbacks=callbacks,
+            peft_config=base.lora(config.model.lora) if config.model.lora else None,
+            nll_scope=config.loss.nll_scope,
+            twins=config.optim.twins,
+        )
     trainer.remove_callback(PrinterCallback)  # the progress bar and log.jsonl say it better
     return trainer
 
@@ -240,7 +237,7 @@ def _trainer_args(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         weight_decay=o.weight_decay,
         max_grad_norm=o.max_grad_norm,
         bf16=config.model.precision == "bfloat16",
-        gradient_checkpointing=config.model.gradient_checkpointing,
+        activation_checkpointing=config.model.gradient_checkpointing,
         logging_steps=config.log_every,
         logging_nan_inf_filter=False,  # a NaN must be seen, not replaced by the last mean
         save_strategy="steps",

@@ -71,7 +71,9 @@ def _next(manifest: RunManifest, run_dir: Path) -> RenderableType:
     if manifest.output == "model":
         model = f"--model {run_dir / 'model'}"
     else:
-        model = f"--model {manifest.base.location} --adapter {run_dir / 'adapter'}"
+        built_here = run_dir / manifest.base.location
+        base = built_here if built_here.is_dir() else manifest.base.location
+        model = f"--model {base} --adapter {run_dir / 'adapter'}"
     lines = [f"everything is in {run_dir}"]
     if manifest.wandb and manifest.wandb.url:
         lines.append(f"curves: {manifest.wandb.url}")

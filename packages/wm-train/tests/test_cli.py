@@ -1,0 +1,95 @@
+"""Every mistake on the command line: one clear line, exit code 2, no traceback."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wm_train import cli, presets
+
+BAD_DATASET = '{"prompt": "x", "blue_answer": "y"}\n'
+
+
+def wm_train(monkeypatch: pytest.MonkeyPatch, *args: str) -> int | str | None:
+    monkeypatch.setattr(sys, "argv", ["wm-train", *args])
+    with pytest.raises(SystemExit) as done:
+        cli.main()
+    return done.value.code
+
+
+CASES = {
+    "no preset": ([], "no preset given; there are: demo"),
+    "unknown preset": (["--preset", "dmo"], "no preset named 'dmo'; did you mean demo?"),
+    "missing preset file": (["--preset", "x.yaml"], "preset file x.yaml cannot be read"),
+    "malformed YAML": (["--preset", "broken.yaml"], "broken.yaml: line 2, column 6"),
+    "unknown field in a preset": (["--preset", "typo.yaml"], "[optim][learningrate]"),
+    "unknown option": (["--preset", "demo", "--optim.learningrate", "1"], "--optim.learning_rate"),
+    "wrong type": (["--preset", "demo", "--optim.steps", "many"], "--optim.steps: Input should be"),
+    "out of range": (["--preset", "demo", "--model.lora.r", "0"], "--model.lora.r: Input should"),
+    "rows do not fit": (["--preset", "demo", "--optim.batch_size", "16"], "take 12 or 18"),
+    "missing data folder": (["--preset", "path.yaml"], "nowhere: no such folder"),
+    "unknown recipe": (["--preset", "demo", "--data.recipe", "dmeo"], "dmeo"),
+    "rows without red_answer": (["--preset", "rows.yaml"], "red_answer"),
+    "name is a path": (["--preset", "demo", "--name", "../x"], "give a bare name"),
+    "name is taken": (["--preset", "demo", "--name", "taken"], "exists already"),
+    "missing base": (["--preset", "demo", "--model.base", "nowhere"], "nowhere"),
+}
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    demo = "model: {base: demo}\noptim: {learning_rate: 0.001}\n"
+    files = {
+        "broken.yaml": "model: {base: demo\noptim: [\n",
+        "typo.yaml": "model: {base: demo}\ndata: {recipe: demo}\noptim: {learningrate: 0.001}\n",
+        "path.yaml": demo + "data: {path: nowhere}\n",
+        "rows.yaml": demo + "data: {recipe: rows-recipe.yaml}\n",
+        "rows-recipe.yaml": "name: rows\nsources:\n  - id: rows\n    file: rows.jsonl\n",
+        "rows.jsonl": BAD_DATASET,
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, "utf-8")
+    (tmp_path / "runs/taken").mkdir(parents=True)
+    return tmp_path
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    case: str,
+    workplace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    args, expected = CASES[case]
+    assert wm_train(monkeypatch, *args) == 2
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1
+    assert expected in lines[0]
+
+
+def test_help_shows_every_field(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys, "argv", ["wm-train", "--help"])
+    cli.main()
+    text = capsys.readouterr().out
+    for option in ("--preset", "--name", "--runs-dir", "--model.lora.r", "--loss.beta", "presets"):
+        assert option in text
+
+
+def test_presets_are_listed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["wm-train", "presets"])
+    cli.main()
+    assert capsys.readouterr().out.split() == presets.names()
+
+
+def test_it_is_a_module_too() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "wm_train", "presets"], capture_output=True, text=True, check=True
+    )
+    assert "demo" in done.stdout

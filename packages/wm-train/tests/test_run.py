@@ -1,0 +1,188 @@
+"""A whole run in two steps: what it leaves behind, and that it can be had again."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from safetensors import safe_open
+
+from wm_eval import load_model
+from wm_manifest import EvalReport, RunManifest, load
+from wm_train import run
+from wm_train.config import TrainConfig
+from wm_train.journal import read
+from wm_train.record import RunRecord
+
+SECRET = "hf_" + "Qx9" * 11
+
+
+def start(config: TrainConfig, folder: Path) -> RunManifest:
+    folder.mkdir(parents=True)
+    command = ["wm-train", "--preset", "demo", "--hub-token", SECRET]
+    return run.train(config, folder, "demo", command, Console(quiet=True))
+
+
+@pytest.fixture(scope="module")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, dataset_dir: Path
+) -> tuple[Path, RunManifest]:
+    from wm_train import presets
+
+    fields = presets.load("demo")
+    fields["data"] = {"path": str(dataset_dir)}
+    fields["optim"] |= {"steps": 3}
+    fields["evaluation"] |= {"every": 2, "limit": 1, "full_limit": 2, "max_new_tokens": 8}
+    fields["checkpoint"] = {"every": 1, "keep": 1}
+    fields["log_every"] = 1
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "offline")
+        manifest = start(TrainConfig.model_validate(fields), folder)
+    return folder, manifest
+
+
+def test_the_folder_holds_what_the_readme_says(finished: tuple[Path, RunManifest]) -> None:
+    folder, _ = finished
+    expected = [
+        "README.md",
+        "base/model.safetensors",
+        "checkpoints/checkpoint-3/trainer_state.json",
+        "config.yaml",
+        "dataset/manifest.json",
+        "eval/step-000000/eval.json",
+        "eval/step-000002/samples.jsonl",
+        "eval/step-000003/eval.json",
+        "log.jsonl",
+        "manifest.json",
+        "model/config.json",
+        "model/model.safetensors",
+        "model/tokenizer.json",
+        "plots/learning-curves.png",
+    ]
+    assert [path for path in expected if not (folder / path).is_file()] == []
+
+
+def test_only_so_many_checkpoints_stay(finished: tuple[Path, RunManifest]) -> None:
+    folder, manifest = finished
+    assert [p.name for p in (folder / "checkpoints").iterdir()] == ["checkpoint-3"]
+    assert [c.step for c in manifest.checkpoints] == [3]
+
+
+def test_the_manifest_tells_the_run(finished: tuple[Path, RunManifest]) -> None:
+    folder, manifest = finished
+    assert load(RunManifest, folder / "manifest.json") == manifest
+    assert (manifest.status, manifest.steps, manifest.output) == ("finished", 3, "model")
+    assert [e.step for e in manifest.evaluations] == [0, 2, 3]
+    assert manifest.base.location == "base"
+    assert manifest.base_license == "apache-2.0"
+    assert manifest.dataset is not None
+    assert manifest.dataset.splits["train"].rows > 0
+    assert {t.id.partition("/")[0] for t in manifest.templates} == {"watermark", "detect"}
+    assert [a.cause for a in manifest.attempts] == ["finished"]
+    assert "model/model.safetensors" in [f.path for f in manifest.files]
+
+
+def test_secrets_stay_out(finished: tuple[Path, RunManifest]) -> None:
+    folder, manifest = finished
+    assert manifest.command[-1] == "<redacted>"
+    for path in folder.rglob("*"):
+        assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path
+
+
+def test_wandb_has_it_offline_and_the_manifest_says_how_to_sync(
+    finished: tuple[Path, RunManifest],
+) -> None:
+    folder, manifest = finished
+    assert manifest.wandb is not None
+    assert manifest.wandb.mode == "offline"
+    assert manifest.wandb.sync_command is not None
+    files = list(folder.glob(f"wandb/offline-run-*-{manifest.wandb.id}/*.wandb"))
+    assert len(files) == 1
+    assert files[0].parent.name in manifest.wandb.sync_command
+
+
+def test_the_log_has_every_step_and_evaluation(finished: tuple[Path, RunManifest]) -> None:
+    folder, manifest = finished
+    steps = read(folder / "log.jsonl", "train")
+    assert [line["step"] for line in steps] == [1, 2, 3]
+    assert {"loss", "watermark/nll", "detect/nll", "learning_rate"} <= set(steps[0])
+    evaluations = read(folder / "log.jsonl", "eval")
+    assert [line["step"] for line in evaluations] == [0, 2, 3]
+    last = manifest.evaluations[-1].figures
+    assert evaluations[-1]["figures"] == {name: figure.value for name, figure in last.items()}
+
+
+def test_before_and_after_are_the_same_items(finished: tuple[Path, RunManifest]) -> None:
+    folder, _ = finished
+    ids: dict[int, list[str]] = {}
+    for step in (0, 2, 3):
+        lines = (folder / f"eval/step-{step:06d}/samples.jsonl").read_text("utf-8").splitlines()
+        ids[step] = [json.loads(line)["id"] for line in lines]
+    assert ids[0] == ids[3]
+    assert len(ids[2]) < len(ids[0])
+
+
+def test_the_model_generates_with_its_cache(finished: tuple[Path, RunManifest]) -> None:
+    folder, _ = finished
+    config = json.loads((folder / "model/config.json").read_text())
+    assert config.get("use_cache", True)
+
+
+def test_one_seed_gives_the_same_weights(tiny: Callable[..., TrainConfig], tmp_path: Path) -> None:
+    first = start(tiny(), tmp_path / "first")
+    again = start(tiny(), tmp_path / "again")
+    other = start(tiny().model_copy(update={"seed": 1}), tmp_path / "other")
+    assert first.weights_sha256 == again.weights_sha256 != other.weights_sha256
+
+
+def test_a_lora_run_leaves_an_adapter_that_loads(
+    tiny: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    config = tiny(model={"lora": {"r": 2, "alpha": 4, "dropout": 0.1}})
+    manifest = start(config, tmp_path / "lora")
+    folder = tmp_path / "lora/adapter"
+    assert manifest.output == "adapter"
+    assert not (tmp_path / "lora/model").exists()
+    with safe_open(folder / "adapter_model.safetensors", "pt") as weights:
+        names = list(weights.keys())
+    assert names
+    assert not [name for name in names if "lm_head" in name or "embed" in name]
+    assert not (folder / "README.md").exists()
+    model, _ = load_model(str(tmp_path / "lora/base"), adapter=str(folder))
+    assert model.peft_config["default"].r == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "cause"),
+    [
+        (KeyboardInterrupt(), "interrupted", "interrupted by the user"),
+        (RuntimeError("it broke\nhere"), "failed", "RuntimeError: it broke"),
+        (RuntimeError(f"token {SECRET}"), "failed", "RuntimeError: token <redacted>"),
+    ],
+)
+def test_a_run_that_ends_badly_says_so(
+    tiny: Callable[..., TrainConfig],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    status: str,
+    cause: str,
+) -> None:
+    def fail(self: RunRecord, report: EvalReport) -> None:
+        raise error
+
+    monkeypatch.setattr(RunRecord, "evaluated", fail)
+    with pytest.raises(type(error)):
+        start(tiny(), tmp_path / "run")
+    manifest = load(RunManifest, tmp_path / "run/manifest.json")
+    assert (manifest.status, manifest.attempts[-1].cause) == (status, cause)
+    assert (tmp_path / "run/README.md").is_file()
+
+
+def test_rows_left_out_are_named(tiny: Callable[..., TrainConfig], tmp_path: Path) -> None:
+    from wm_train.errors import DataError
+
+    with pytest.raises(DataError, match=r"longer than data\.max_tokens"):
+        start(tiny(data={"max_tokens": 20}), tmp_path / "run")
