@@ -111,6 +111,9 @@ def test_memory_stays_bounded_under_text_that_never_repeats(monkeypatch):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert scored == 20
+    assert len(counting.UNITS) <= 3001
+    assert len(counting.UNITS.older) <= 3001
+    assert len(counting.PIECES) <= 1001
     assert peak < 3e6  # bytes; 20,000 units that never come again would take more
 
 

@@ -17,7 +17,7 @@ from wm_score.tables import lefts
 
 WORD = 40  # bytes; up to it the longest tokens first, from the left
 SHORT = 160  # bytes; above it the heap is faster than the scan
-BLOCK = 1 << 16  # bytes; the heap's memory is about 100 bytes a byte
+BLOCK = 1 << 13  # bytes; the heap of one block stays in the processor's cache
 NEVER = 1 << 40  # above every id
 
 
