@@ -1,11 +1,12 @@
 """JSON schemas of the four manifests. Checks no manifest against them: `load` does, by the records.
 
-Run as `python -m wm_manifest.schema` to write the files in `schemas/` anew.
+`python -m wm_manifest.schema` writes the files in `schemas/` anew, or into a folder named after it.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,12 @@ def _schema(record: type[Record]) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    FOLDER.mkdir(exist_ok=True)
+def main(folder: Path = FOLDER) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts().items():
-        (FOLDER / name).write_text(text, encoding="utf-8", newline="\n")
-        print(FOLDER / name)
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+        print(folder / name)
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(Path, sys.argv[1:2]))
