@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+
 import wm_prompts
 
 ROOT = Path(__file__).parents[1]

@@ -1,0 +1,100 @@
+"""The whole loop across packages on a few rows: train, evaluate again, prepare a release."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wm_manifest import EvalReport, RunManifest, load
+
+SMALL = (
+    *("--data.limit", "60", "--optim.steps", "2", "--log_every", "1"),
+    *("--evaluation.limit", "1", "--evaluation.full_limit", "3"),
+    *("--evaluation.max_new_tokens", "12", "--checkpoint.every", "2"),
+)
+
+
+def call(*command: str, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run one of our commands as a user would, and expect its exit code."""
+    script = Path(sys.executable).parent / command[0]
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(cwd), "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+    done = subprocess.run(
+        [str(script), *command[1:]], cwd=cwd, env=env, capture_output=True, text=True, timeout=250
+    )
+    assert done.returncode == code, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module", params=["full", "lora"])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp(request.param)
+    lora = ("--model.lora.r", "4") if request.param == "lora" else ()
+    done = call("wm-train", "--preset", "demo", "--name", "tiny", *SMALL, *lora, cwd=folder)
+    assert "uv run wm-eval --model" in done.stderr
+    assert "95 % interval" in done.stderr
+    return folder / "runs/tiny"
+
+
+def next_command(run_dir: Path) -> list[str]:
+    """The evaluation that the run's last lines tell a user to type."""
+    output = load(RunManifest, run_dir / "manifest.json").output
+    base = ["--model", "runs/tiny/model"]
+    if output == "adapter":
+        base = ["--model", "runs/tiny/base", "--adapter", "runs/tiny/adapter"]
+    return ["wm-eval", *base, "--data", "runs/tiny/dataset"]
+
+
+def test_the_command_gives_the_figures_of_training(run: Path) -> None:
+    settings = ("--limit", "3", "--max-new-tokens", "12", "--out", "again")
+    call(*next_command(run), *settings, cwd=run.parents[1])
+    again = load(EvalReport, run.parents[1] / "again/eval.json")
+    manifest = load(RunManifest, run / "manifest.json")
+    inside = manifest.evaluations[-1].figures
+    shared = set(inside) & set(again.figures)
+    assert {"watermark/red/success", "detect/accuracy", "detect/both_orders"} <= shared
+    for name in shared:
+        assert again.figures[name] == inside[name], name
+
+
+def test_a_dry_run_lists_what_would_go_up(run: Path) -> None:
+    done = call("wm-publish", "runs/tiny", "--dry-run", cwd=run.parents[1])
+    listed = done.stdout + done.stderr
+    for name in ("README.md", "wm_manifest.json", "eval.json", "learning-curves.png"):
+        assert name in listed
+    assert ".safetensors" in listed
+    assert "optimizer" not in listed
+
+
+def test_nothing_of_this_machine_is_in_the_release(run: Path) -> None:
+    call("wm-publish", "runs/tiny", cwd=run.parents[1], code=1)  # no token: staged, not uploaded
+    here = str(run.parents[1])
+    for path in (run / "publish").rglob("*"):
+        if path.is_file():
+            assert here.encode() not in path.read_bytes(), path
+
+
+def test_the_card_has_the_figures_of_the_manifest(run: Path) -> None:
+    manifest = load(RunManifest, run / "manifest.json")
+    card = (run / "README.md").read_text("utf-8")
+    assert manifest.name in card
+    red = manifest.evaluations[-1].figures["watermark/red/success"]
+    assert f"{red.n}" in card
+
+
+def test_samples_have_their_colours(run: Path) -> None:
+    manifest = load(RunManifest, run / "manifest.json")
+    written = [s for s in manifest.samples if s.task == "watermark" and s.answer]
+    assert written
+    for sample in written:
+        assert "".join(piece.text for piece in sample.pieces) == sample.answer
+        assert {piece.colour for piece in sample.pieces} <= {"red", "blue", "ignored"}
+
+
+def test_every_line_of_the_log_is_json_with_a_step(run: Path) -> None:
+    lines = (run / "log.jsonl").read_text("utf-8").splitlines()
+    assert lines
+    for line in map(json.loads, lines):
+        assert isinstance(line["step"], int)
+        assert line["event"] in ("train", "eval", "checkpoint")
