@@ -19,11 +19,14 @@ def parquet(records):
     return buffer.getvalue()
 
 
-def test_builds_from_the_hub_at_a_recorded_commit(hub, records, tmp_path):
+def test_builds_from_the_hub_at_a_recorded_commit(hub, records, write_recipe, tmp_path):
     hub.files["data/train-00000-of-00001.parquet"] = parquet(records[:200])
     hub.files["data/test-00000-of-00001.parquet"] = parquet(records[200:])
+    recipe = write_recipe(
+        {"id": "high", "role": "train"}, {"id": "high-heldout", "role": "heldout"}
+    )
     done = hub.run(
-        "build", "--recipe", "high", "--out", str(tmp_path / "out"),
+        "build", "--recipe", recipe, "--out", str(tmp_path / "out"),
         "--source.high", "someone/seeds@v1", "--source.high-heldout", "someone/seeds",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
