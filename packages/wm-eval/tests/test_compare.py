@@ -66,8 +66,9 @@ def test_equal_models_are_called_different_4_to_6_percent_of_the_time() -> None:
 
 
 def test_folders_are_compared_by_the_command(
-    run_script: Run, gold: Callable[[Request], str], tmp_path: Path, capsys: Any
+    run_script: Run, gold: Callable[[Request], str], tmp_path: Path, capsys: Any, monkeypatch: Any
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     run_script(lambda request: "", out=tmp_path / "a")
     run_script(gold, out=tmp_path / "b")
     with pytest.raises(SystemExit) as stop:

@@ -96,8 +96,10 @@ def comparison(found: Sequence[Difference], a: str, b: str) -> Table:
     from rich.table import Table
 
     grid = Table(title=f"A = {a}, B = {b}", caption="B - A, paired by item, clustered by prompt")
-    for name in ("figure", "A", "B", "B - A", "95 % interval", "only A", "only B", "p", "verdict"):
-        grid.add_column(name, justify="left" if name in ("figure", "verdict") else "right")
+    for name in ("figure", "A", "B", "B - A", "95 % interval", "only A, B", "p", "verdict"):
+        text = name in ("figure", "verdict")
+        # A narrow terminal may break a verdict in two, never a figure's name or a number.
+        grid.add_column(name, justify="left" if text else "right", no_wrap=name != "verdict")
     for d in found:
         grid.add_row(
             d.name,
@@ -105,8 +107,7 @@ def comparison(found: Sequence[Difference], a: str, b: str) -> Table:
             number(d.b),
             number(d.difference.value),
             interval(d.difference),
-            str(d.only_a),
-            str(d.only_b),
+            f"{d.only_a}, {d.only_b}",
             number(d.p),
             d.verdict,
         )
