@@ -35,7 +35,7 @@ def test_every_version_has_a_file(kind: str, golden: dict[str, list[Path]]) -> N
 
 
 def test_controls_of_old_files_are_blocking(golden: dict[str, list[Path]]) -> None:
-    """`blocking` came later: all controls could fail a run until then."""
+    """`blocking` came later: until then every failed control made an evaluation invalid."""
     report = load(EvalReport, golden["evaluation"][0])
     assert [(control.passed, control.blocking) for control in report.controls] == [
         (True, True),

@@ -34,7 +34,7 @@ class Decoding(Record):
 
 
 class Control(Record):
-    """A check made beside the figures: of the evaluation itself, or of what it may be used for.
+    """A check made beside the figures, of the evaluation itself or of the model.
 
     A failed blocking control makes the evaluation invalid. A failed non-blocking one is a finding
     about the model that a reader must see; the figures stand.

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from pydantic import ValidationError
-from pydantic_core import PydanticSerializationError
 
 from wm_manifest.record import Record
 
@@ -69,7 +68,7 @@ def _text(record: Record, path: Path) -> str:
     """The file's content, once it is known to come back as the same record."""
     try:
         text = record.model_dump_json(indent=2, warnings=False) + "\n"
-    except PydanticSerializationError as error:
+    except ValueError as error:  # pydantic_core.PydanticSerializationError
         raise _error(path, "not written", str(error)) from error
     try:
         again = type(record).model_validate_json(text, strict=True)
