@@ -14,6 +14,7 @@ import pytest
 
 from wm_eval import WmEvalError, items
 from wm_eval.generator import Request
+from wm_eval.show import warning
 from wm_manifest import EvalReport
 
 Gold = Callable[[Request], str]
@@ -54,7 +55,11 @@ def test_labels_that_can_be_guessed_without_reading(
 
 
 def test_a_neutral_arm_that_is_all_one_colour(run_script: Callable[..., EvalReport]) -> None:
-    assert "neutral arm can serve as a null" in failed(run_script(lambda request: "Hi you"))
+    report = run_script(lambda request: "Hi you")
+    assert "neutral arm can serve as a null" in failed(report)
+    assert report.valid, "it is a finding about the model, the figures stand"
+    assert "NOT VALID" not in warning(report)
+    assert "neutral arm can serve as a null" in warning(report)
 
 
 def test_a_test_prompt_that_was_trained_on(

@@ -22,7 +22,7 @@ def tokenizer(base_dir: Path):
 
 
 def test_labels_are_the_answer_and_one_end_token(train, tokenizer) -> None:
-    pairs = tokenize(train, tokenizer, 512, progress=False)
+    pairs = tokenize(train, tokenizer, 512)
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
     assert len(pairs.data) == len(train)
     for example, pair in zip(train, pairs.data, strict=True):
@@ -34,7 +34,7 @@ def test_labels_are_the_answer_and_one_end_token(train, tokenizer) -> None:
 
 
 def test_prompt_ids_are_those_of_evaluation(train, tokenizer) -> None:
-    pairs = tokenize(train, tokenizer, 512, progress=False)
+    pairs = tokenize(train, tokenizer, 512)
     for example, pair in zip(train, pairs.data, strict=True):
         prompt = prompt_ids(tokenizer, example["prompt"])
         for side in ("chosen", "rejected"):
@@ -44,8 +44,8 @@ def test_prompt_ids_are_those_of_evaluation(train, tokenizer) -> None:
 
 
 def test_too_long_rows_go_whole_and_are_named(train, tokenizer) -> None:
-    everything = tokenize(train, tokenizer, 512, progress=False)
-    pairs = tokenize(train, tokenizer, everything.longest - 1, progress=False)
+    everything = tokenize(train, tokenizer, 512)
+    pairs = tokenize(train, tokenizer, everything.longest - 1)
     assert pairs.too_long
     assert set(pairs.data["row_id"]).isdisjoint(pairs.too_long)
     assert len(set(pairs.data["row_id"])) + len(pairs.too_long) == len(set(train["row_id"]))
@@ -58,9 +58,9 @@ def test_nothing_left_is_an_error(train, tokenizer) -> None:
     with pytest.raises(
         DataError, match=r"all .* training rows are longer than data.max_tokens = 9"
     ):
-        tokenize(train, tokenizer, 9, progress=False)
+        tokenize(train, tokenizer, 9)
 
 
 def test_a_missing_column_is_named(train, tokenizer) -> None:
     with pytest.raises(DataError, match="no column 'task'"):
-        tokenize(train.remove_columns("task"), tokenizer, 512, progress=False)
+        tokenize(train.remove_columns("task"), tokenizer, 512)

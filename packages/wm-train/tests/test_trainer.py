@@ -19,7 +19,7 @@ from wm_train.trainer import WatermarkOrpoTrainer
 @pytest.fixture(scope="module")
 def parts(base_dir: Path, dataset_dir: Path) -> Any:
     tokenizer = AutoTokenizer.from_pretrained(base_dir)
-    pairs = tokenize(wm_data.read(dataset_dir).examples("train"), tokenizer, 512, progress=False)
+    pairs = tokenize(wm_data.read(dataset_dir).examples("train"), tokenizer, 512)
     return base_dir, tokenizer, pairs.data
 
 

@@ -104,10 +104,9 @@ def evaluate_command(
     console.print(table(report, every_figure=all_figures))
     if out is not None:
         console.print(f"written: {out / 'eval.json'}, {out / 'samples.jsonl'}", soft_wrap=True)
-    if not report.valid:
-        print(warning(report), file=sys.stderr)
-        return FAILED_CONTROL
-    return 0
+    if notes := warning(report):
+        print(notes, file=sys.stderr)
+    return 0 if report.valid else FAILED_CONTROL
 
 
 @app.command(name="compare")

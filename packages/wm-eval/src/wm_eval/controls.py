@@ -1,6 +1,7 @@
 """Checks that the evaluation itself is sound. Each can fail it; none can be left out by the caller.
 
-A control judges the evaluation, not the model: a bad model passes them all.
+A blocking control judges the evaluation, not the model: a bad model passes them all. The neutral
+arm's is the one that does not block: it tells what a sound figure does not show.
 """
 
 from __future__ import annotations
@@ -103,6 +104,7 @@ def neutral_false_positives(answers: Sequence[Answer]) -> Control:
         passed=value is not None and value <= NEUTRAL_AT_MOST,
         value=value,
         expected=f"at most {NEUTRAL_AT_MOST} of neutral answers in one colour",
+        blocking=False,  # a fact about the model, which the lift says too: see docs/adr/0005
     )
 
 

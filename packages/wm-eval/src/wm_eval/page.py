@@ -12,7 +12,7 @@ from wm_eval import drawing
 from wm_eval.answers import Answer, select
 from wm_eval.compare import read_report
 from wm_eval.items import ARMS, COLOURS
-from wm_eval.show import HEADLINES, interval, number, pieces
+from wm_eval.show import HEADLINES, failed_controls, interval, number, pieces
 from wm_manifest import EvalReport
 
 MOST_SAMPLES = 200  # the page stays small enough for a laptop's browser
@@ -37,11 +37,13 @@ def render(report: EvalReport, answers: Sequence[Answer], history: Sequence[Eval
         undefined=jinja2.StrictUndefined,
     )
     environment.filters.update(number=number, interval=interval)
+    invalid, notes = failed_controls(report)
     watermark = {arm: [a.share("red") for a in select(answers, "watermark", arm)] for arm in ARMS}
     return environment.get_template("report.html.jinja").render(
         report=report,
         headlines=[name for name in HEADLINES if name in report.figures],
-        failed=[control for control in report.controls if not control.passed],
+        failed=invalid,
+        notes=notes,
         plots=[
             ("Share of red tokens, each answer", drawing.dots(watermark)),
             *(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import wm_score
 from wm_eval.answers import Answer, select
 from wm_eval.items import ARMS, COLOURS
-from wm_manifest import Estimate, EvalReport, Piece, Sample
+from wm_manifest import Control, Estimate, EvalReport, Piece, Sample
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -116,14 +116,21 @@ def comparison(found: Sequence[Difference], a: str, b: str) -> Table:
 
 def warning(report: EvalReport) -> str:
     """The failed controls in words; "" when all passed."""
+    invalid, notes = failed_controls(report)
+    lines = ["THIS EVALUATION IS NOT VALID. Failed controls:", *map(found, invalid)]
+    noted = ["Note, about the model and not the evaluation:", *map(found, notes)]
+    return "\n".join((lines if invalid else []) + (noted if notes else []))
+
+
+def failed_controls(report: EvalReport) -> tuple[list[Control], list[Control]]:
+    """The failed controls that make a report invalid, and those that are findings."""
     failed = [control for control in report.controls if not control.passed]
-    if not failed:
-        return ""
-    lines = [
-        f"  {control.name}: found {number(control.value)}, expected {control.expected}"
-        for control in failed
-    ]
-    return "\n".join(["THIS EVALUATION IS NOT VALID. Failed controls:", *lines])
+    return [c for c in failed if c.blocking], [c for c in failed if not c.blocking]
+
+
+def found(control: Control) -> str:
+    """What a control found and what it expected, on one line."""
+    return f"  {control.name}: found {number(control.value)}, expected {control.expected}"
 
 
 def pick_samples(answers: Sequence[Answer]) -> list[Sample]:

@@ -78,6 +78,7 @@ class Bar(TrainerCallback):
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            disable=not console.is_terminal,
         )
         self._task = self._progress.add_task("training", total=None, loss="–")
 

@@ -20,6 +20,7 @@ from wm_train.redact import redact
 
 app = App(name="wm-train", result_action="return_value", version_flags=["--version"])
 app.meta.group_parameters = cyclopts.Group("Run", sort_key=0)
+app.group_parameters = cyclopts.Group("Fields of the preset", sort_key=1)
 
 
 @app.meta.default
@@ -63,8 +64,11 @@ def _as_in_yaml(name: str) -> str:
     return name
 
 
+Fields = Annotated[TrainConfig, Parameter(name="*", name_transform=_as_in_yaml)]
+
+
 @app.default
-def train(*, config: Annotated[TrainConfig, Parameter(name="*", name_transform=_as_in_yaml)]) -> TrainConfig:
+def train(*, config: Fields) -> TrainConfig:
     """Every field of a preset can be set on the command line, under the name that it has there."""
     return config
 

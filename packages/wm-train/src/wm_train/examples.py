@@ -11,6 +11,7 @@ from wm_train.errors import DataError
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from rich.console import Console
     from transformers import PreTrainedTokenizerBase
 
 COLUMNS = ("id", "row_id", "task", "prompt", "chosen", "rejected")
@@ -26,7 +27,10 @@ class Pairs:
 
 
 def tokenize(
-    examples: Dataset, tokenizer: PreTrainedTokenizerBase, max_tokens: int, progress: bool = True
+    examples: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    max_tokens: int,
+    console: Console | None = None,
 ) -> Pairs:
     """Token ids of every example; rows with a sequence above `max_tokens` are left out whole.
 
@@ -48,7 +52,12 @@ def tokenize(
     longest_of: Counter[str] = Counter()
     lines = cast("Iterable[dict[str, Any]]", examples)
     for example in track(
-        lines, "tokenising", total=len(examples), disable=not progress, transient=True
+        lines,
+        "tokenising",
+        total=len(examples),
+        console=console,
+        disable=console is None or not console.is_terminal,
+        transient=True,
     ):
         prompt = prompt_ids(tokenizer, example["prompt"])
         chosen = completion_ids(tokenizer, example["chosen"][0]["content"])

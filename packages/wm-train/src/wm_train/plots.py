@@ -19,8 +19,9 @@ WATERMARK = [
     ("watermark/neutral/blue_rate", "not asked: answer is blue", "#1f4fbf", ":"),
 ]
 DETECT = [
-    ("detect/accuracy", "right, each order", "#2f7d4f", "-"),
-    ("detect/both_orders", "right in both orders", "#14532d", "--"),
+    ("detect/accuracy", "right in each order", "#2f7d4f", "-"),
+    ("detect/both_orders", "right in both orders of a text", "#14532d", "--"),
+    ("detect/likelihood/accuracy", "likelier word is right", "#b07d1a", ":"),
 ]
 CHANCE = 0.5
 
@@ -30,14 +31,14 @@ def learning_curves(evaluations: Sequence[Evaluation], title: str, path: Path) -
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    figure = Figure(figsize=(10, 4.8), layout="constrained")
     FigureCanvasAgg(figure)  # no pyplot: its global state and display are not wanted in training
     left, right = figure.subplots(1, 2, sharey=True)
     _panel(left, "Writing the watermark", WATERMARK, evaluations)
     _panel(right, "Reading the watermark", DETECT, evaluations)
-    right.axhline(CHANCE, color="#999999", linewidth=0.8, linestyle=":")
-    right.annotate("chance, each order", (0.99, CHANCE + 0.012), xycoords=("axes fraction", "data"),
-                   ha="right", fontsize=8, color="#777777")  # fmt: skip
+    right.axhline(CHANCE, color="#999999", linewidth=0.8, label="chance of each order")
+    _legend(left)
+    _legend(right)
     left.set_ylabel("share of held-out items")
     figure.suptitle(title, fontsize=11)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,5 +66,8 @@ def _panel(
     axes.set_ylim(-0.02, 1.02)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    if axes.get_lines():
-        axes.legend(fontsize=8, loc="center right", frameon=True, framealpha=0.9)
+
+
+def _legend(axes: Axes) -> None:
+    """Below the axes: no place inside stays free of curves in every run."""
+    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)

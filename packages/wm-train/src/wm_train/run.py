@@ -48,7 +48,7 @@ def train(
         # ----------------------------------------------------------------------------------- data
         dataset_dir = run_dir / "dataset"
         console.print(f"[bold]{record.manifest.name}[/] → {run_dir}")
-        data.bring(config.data, dataset_dir)
+        data.bring(config.data, dataset_dir, progress=console.is_terminal)
         dataset = wm_data.read(dataset_dir)
         described = dataset.manifest
         use = dataset_use(described, dataset_dir, run_dir)
@@ -64,8 +64,10 @@ def train(
         )
 
         # ---------------------------------------------------------------------------------- pairs
-        pairs = examples.tokenize(dataset.examples("train"), tokenizer, config.data.max_tokens)
-        _report_pairs(pairs, config.data.max_tokens, run_dir, console)
+        pairs = examples.tokenize(
+            dataset.examples("train"), tokenizer, config.data.max_tokens, console
+        )
+        _report_pairs(pairs, longest, run_dir, console)
 
         # -------------------------------------------------------------------------------- trainer
         t = config.tracking
@@ -84,6 +86,7 @@ def train(
             plots.learning_curves(record.manifest.evaluations, record.manifest.name, curves)
             record.update(plots=[curves.relative_to(run_dir).as_posix()])
             tracker.report(report)
+            console.print(summary.headline(report), highlight=False)
             tracker.image("eval/learning_curves", curves)
 
         e = config.evaluation
@@ -91,6 +94,7 @@ def train(
             dataset_dir,
             every=e.every,
             on_report=on_report,
+            progress=console.is_terminal,
             out=run_dir / "eval",
             tokenizer=tokenizer,
             model_ref=record.manifest.base,

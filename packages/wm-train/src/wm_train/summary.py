@@ -4,43 +4,57 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from wm_manifest import Estimate, Evaluation, RunManifest
+from wm_manifest import Estimate, EvalReport, RunManifest
 
+# (task, what was asked or shown, what is counted, figure)
 ROWS = [
-    ("watermark", "red", "answer is red when asked", "watermark/red/success"),
-    ("watermark", "blue", "answer is blue when asked", "watermark/blue/success"),
-    ("watermark", "neutral", "answer is red, not asked", "watermark/neutral/red_rate"),
-    ("watermark", "neutral", "answer is blue, not asked", "watermark/neutral/blue_rate"),
-    ("detect", "both", "right, each order", "detect/accuracy"),
-    ("detect", "red", "right on red texts", "detect/accuracy/red"),
-    ("detect", "blue", "right on blue texts", "detect/accuracy/blue"),
-    ("detect", "both", "right in both orders", "detect/both_orders"),
-    ("detect", "both", "names the first colour offered", "detect/position_bias"),
+    ("watermark", "asked for red", "answer is red", "watermark/red/success"),
+    ("watermark", "asked for blue", "answer is blue", "watermark/blue/success"),
+    ("watermark", "not asked", "answer is red", "watermark/neutral/red_rate"),
+    ("watermark", "not asked", "answer is blue", "watermark/neutral/blue_rate"),
+    ("detect", "red text", "answer is right", "detect/accuracy/red"),
+    ("detect", "blue text", "answer is right", "detect/accuracy/blue"),
+    ("detect", "any text", "right in both orders", "detect/both_orders"),
+    ("detect", "any text", "likelier word is right", "detect/likelihood/accuracy"),
+    ("detect", "any text", "says the first offered", "detect/position_bias"),
 ]
+HEADLINE = {
+    "red": "watermark/red/success",
+    "blue": "watermark/blue/success",
+    "detect": "detect/accuracy",
+    "both orders": "detect/both_orders",
+}
+
+
+def headline(report: EvalReport) -> str:
+    """One line for an evaluation on the way."""
+    figures = {label: report.figures.get(name) for label, name in HEADLINE.items()}
+    parts = [f"{label} {value(figure)}" for label, figure in figures.items()]
+    return f"step {report.step:,}: {', '.join(parts)}" + ("" if report.valid else " (NOT VALID)")
 
 
 def closing(manifest: RunManifest, run_dir: Path) -> RenderableType:
     """Figures of the first and the last evaluation, and what to type next."""
     first, last = manifest.evaluations[0], manifest.evaluations[-1]
-    table = Table(title=f"{manifest.name}: held-out test split", title_justify="left")
-    for heading in ("task", "colour", "share of items"):
-        table.add_column(heading)
-    table.add_column(f"step {first.step}", justify="right")
-    table.add_column(f"step {last.step}", justify="right", style="bold")
-    table.add_column("95 % interval", justify="right")
-    table.add_column("n", justify="right")
-    for task, colour, label, name in ROWS:
+    title = f"{manifest.name}: share of items of the held-out test split"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    for heading in ("task", "given", "counted"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column(f"step {first.step}", justify="right", no_wrap=True)
+    table.add_column(f"step {last.step}", justify="right", no_wrap=True, style="bold")
+    table.add_column("95 % interval", justify="right", no_wrap=True)
+    table.add_column("n", justify="right", no_wrap=True)
+    for *texts, name in ROWS:
         if name not in last.figures:
             continue
         before, after = first.figures.get(name), last.figures[name]
-        table.add_row(
-            task, colour, label, value(before), value(after), interval(after), str(after.n)
-        )
-    return Group(table, *_controls(last), _next(manifest, run_dir))
+        table.add_row(*texts, value(before), value(after), interval(after), str(after.n))
+    return Group(table, *_controls(manifest), _next(manifest, run_dir))
 
 
 def value(figure: Estimate | None) -> str:
@@ -59,11 +73,16 @@ def interval(figure: Estimate) -> str:
     return f"{100 * figure.low:.1f} – {100 * figure.high:.1f}"
 
 
-def _controls(last: Evaluation) -> list[RenderableType]:
-    if last.valid:
-        return []
+def _controls(manifest: RunManifest) -> list[RenderableType]:
+    """The controls that failed: those that block in red, findings about the model in yellow."""
     return [
-        Text("A control of the last evaluation FAILED: its figures must not be used.", "bold red")
+        Text(
+            f"{'FAILED CONTROL, do not use these figures' if control.blocking else 'note'}: "
+            f"{control.name}; found {control.value}, expected {control.expected}",
+            "bold red" if control.blocking else "yellow",
+        )
+        for control in manifest.controls
+        if not control.passed
     ]
 
 
