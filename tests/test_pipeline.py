@@ -33,7 +33,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     lora = ("--model.lora.r", "4") if request.param == "lora" else ()
     done = call("wm-train", "--preset", "demo", "--name", "tiny", *SMALL, *lora, cwd=folder)
     assert "uv run wm-eval --model" in done.stderr
-    assert "95 % interval" in done.stderr
+    assert "95 % CI" in done.stderr
     return folder / "runs/tiny"
 
 

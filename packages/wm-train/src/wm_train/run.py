@@ -64,9 +64,8 @@ def train(
         )
 
         # ---------------------------------------------------------------------------------- pairs
-        pairs = examples.tokenize(
-            dataset.examples("train"), tokenizer, config.data.max_tokens, console
-        )
+        train_split, longest = dataset.examples("train"), config.data.max_tokens
+        pairs = examples.tokenize(train_split, tokenizer, longest, console)
         _report_pairs(pairs, longest, run_dir, console)
 
         # -------------------------------------------------------------------------------- trainer

@@ -20,8 +20,8 @@ ROWS = [
     ("detect", "red text", "answer is right", "detect/accuracy/red"),
     ("detect", "blue text", "answer is right", "detect/accuracy/blue"),
     ("detect", "any text", "right in both orders", "detect/both_orders"),
-    ("detect", "any text", "likelier word is right", "detect/likelihood/accuracy"),
-    ("detect", "any text", "says the first offered", "detect/position_bias"),
+    ("detect", "any text", "likelier word right", "detect/likelihood/accuracy"),
+    ("detect", "any text", "says first option", "detect/position_bias"),
 ]
 HEADLINE = {
     "red": "watermark/red/success",
@@ -42,12 +42,12 @@ def closing(manifest: RunManifest, run_dir: Path) -> RenderableType:
     """Figures of the first and the last evaluation, and what to type next."""
     first, last = manifest.evaluations[0], manifest.evaluations[-1]
     title = f"{manifest.name}: share of items of the held-out test split"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     for heading in ("task", "given", "counted"):
         table.add_column(heading, no_wrap=True)
     table.add_column(f"step {first.step}", justify="right", no_wrap=True)
     table.add_column(f"step {last.step}", justify="right", no_wrap=True, style="bold")
-    table.add_column("95 % interval", justify="right", no_wrap=True)
+    table.add_column("95 % CI", justify="right", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
     for *texts, name in ROWS:
         if name not in last.figures:
@@ -70,7 +70,7 @@ def interval(figure: Estimate) -> str:
     """Both ends of the interval in per cent."""
     if figure.low is None or figure.high is None:
         return "–"
-    return f"{100 * figure.low:.1f} – {100 * figure.high:.1f}"
+    return f"{100 * figure.low:.1f}–{100 * figure.high:.1f}"
 
 
 def _controls(manifest: RunManifest) -> list[RenderableType]:
