@@ -11,17 +11,17 @@ from rich.text import Text
 
 from wm_manifest import Estimate, EvalReport, RunManifest
 
-# (task, what was asked or shown, what is counted, figure)
+# (task, what is counted, figure)
 ROWS = [
-    ("watermark", "asked for red", "answer is red", "watermark/red/success"),
-    ("watermark", "asked for blue", "answer is blue", "watermark/blue/success"),
-    ("watermark", "not asked", "answer is red", "watermark/neutral/red_rate"),
-    ("watermark", "not asked", "answer is blue", "watermark/neutral/blue_rate"),
-    ("detect", "red text", "answer is right", "detect/accuracy/red"),
-    ("detect", "blue text", "answer is right", "detect/accuracy/blue"),
-    ("detect", "any text", "right in both orders", "detect/both_orders"),
-    ("detect", "any text", "likelier word right", "detect/likelihood/accuracy"),
-    ("detect", "any text", "says first option", "detect/position_bias"),
+    ("write red", "answer is red", "watermark/red/success"),
+    ("write blue", "answer is blue", "watermark/blue/success"),
+    ("write, not asked", "answer is red", "watermark/neutral/red_rate"),
+    ("write, not asked", "answer is blue", "watermark/neutral/blue_rate"),
+    ("read red texts", "answer is right", "detect/accuracy/red"),
+    ("read blue texts", "answer is right", "detect/accuracy/blue"),
+    ("read all texts", "right in both orders", "detect/both_orders"),
+    ("read all texts", "likelier word right", "detect/likelihood/accuracy"),
+    ("read all texts", "says first option", "detect/position_bias"),
 ]
 HEADLINE = {
     "red": "watermark/red/success",
@@ -42,8 +42,8 @@ def closing(manifest: RunManifest, run_dir: Path) -> RenderableType:
     """Figures of the first and the last evaluation, and what to type next."""
     first, last = manifest.evaluations[0], manifest.evaluations[-1]
     title = f"{manifest.name}: share of items of the held-out test split"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    for heading in ("task", "given", "counted"):
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("task", "counted"):
         table.add_column(heading, no_wrap=True)
     table.add_column(f"step {first.step}", justify="right", no_wrap=True)
     table.add_column(f"step {last.step}", justify="right", no_wrap=True, style="bold")
