@@ -33,7 +33,10 @@ CASES = {
     "rows without red_answer": (["--preset", "rows.yaml"], "red_answer"),
     "name is a path": (["--preset", "demo", "--name", "../x"], "give a bare name"),
     "name is taken": (["--preset", "demo", "--name", "taken"], "exists already"),
-    "missing base": (["--preset", "demo", "--model.base", "nowhere"], "nowhere"),
+    "missing base": (
+        ["--preset", "demo", "--data.limit", "20", "--model.base", "./nowhere"],
+        "model.base './nowhere' cannot be loaded",
+    ),
 }
 
 

@@ -95,8 +95,10 @@ class EvalConfig(Section):
     full_limit: int | None = Field(
         default=None, gt=0, description="test rows at step 0 and at the end; none: all"
     )
-    batch_size: int = Field(default=32, gt=0)
-    max_new_tokens: int = Field(default=512, gt=0)
+    batch_size: int = Field(default=64, gt=0)
+    max_new_tokens: int | None = Field(
+        default=None, gt=0, description="none: half as many again as the longest gold answer"
+    )
     temperature: float = Field(default=0.7, ge=0, description="0: greedy")
     top_p: float = Field(default=0.8, gt=0, le=1)
     top_k: int = Field(default=20, ge=0)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,7 +14,7 @@ import wm_publish
 import wm_score
 from wm_eval import WatermarkEvalCallback
 from wm_manifest import EvalReport, ModelRef, RunManifest
-from wm_train import base, data, examples, plots, provenance, summary, tracking
+from wm_train import base, data, engine, examples, plots, provenance, summary, tracking
 from wm_train.callbacks import Bar, Watch
 from wm_train.config import TrainConfig
 from wm_train.journal import Journal
@@ -23,10 +22,7 @@ from wm_train.record import RunRecord, dataset_use
 from wm_train.redact import redact
 
 if TYPE_CHECKING:
-    from peft import PeftModel
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-log = logging.getLogger(__name__)
+    from transformers import PreTrainedTokenizerBase
 
 
 def train(
@@ -37,7 +33,9 @@ def train(
     Raises `WmTrainError` for what a user can mend; the manifest says how the run ended either way.
     """
     # ------------------------------------------------------------------------------------- record
-    plain = config.model_dump(mode="json")
+    plain: dict[str, Any] = json.loads(
+        redact(config.model_dump_json())
+    )  # a URL may hold a password
     (run_dir / "config.yaml").write_text(yaml.safe_dump(plain, sort_keys=False), "utf-8")
     record = RunRecord(run_dir, _first_manifest(config, plain, run_dir, preset, command))
     record.start()
@@ -103,7 +101,7 @@ def train(
             final={"limit": e.full_limit},
             **e.model_dump(exclude={"every", "limit", "full_limit"}),
         )
-        trainer = _trainer(config, run_dir, model, tokenizer, pairs.data, [watch, bar, hook])
+        trainer = engine.build(config, run_dir, model, tokenizer, pairs.data, [watch, bar, hook])
 
         # ---------------------------------------------------------------------------------- train
         try:
@@ -114,7 +112,7 @@ def train(
 
         # ----------------------------------------------------------------------------------- save
         folder = run_dir / record.manifest.output
-        _save_model(trainer.model, tokenizer, folder)
+        engine.save(trainer.model, tokenizer, folder)
         files = provenance.file_refs(folder, run_dir)
         record.update(files=files, weights_sha256=provenance.weights_sha256(files))
         status, cause = "finished", "finished"
@@ -184,86 +182,3 @@ def _report_pairs(pairs: examples.Pairs, max_tokens: int, run_dir: Path, console
 
 def _values(report: EvalReport) -> dict[str, float | None]:
     return {name: figure.value for name, figure in report.figures.items()}
-
-
-def _trainer(
-    config: TrainConfig,
-    run_dir: Path,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    pairs: Any,
-    callbacks: list[Any],
-) -> Any:
-    from transformers.trainer_callback import PrinterCallback
-
-    with warnings.catch_warnings():
-        # TRL says that ORPO may go in any release: it is pinned exactly for that reason.
-        warnings.filterwarnings("ignore", message="You are importing from 'trl.experimental'")
-        # PEFT 0.21 asks a model for a property that transformers 5.23 has renamed.
-        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
-        from trl.experimental.orpo import ORPOConfig
-
-        from wm_train.trainer import WatermarkOrpoTrainer
-
-        trainer = WatermarkOrpoTrainer(
-            model=model,
-            args=ORPOConfig(**_trainer_args(config, run_dir)),
-            train_dataset=pairs,
-            processing_class=tokenizer,
-            callbacks=callbacks,
-            peft_config=base.lora(config.model.lora) if config.model.lora else None,
-            nll_scope=config.loss.nll_scope,
-            twins=config.optim.twins,
-        )
-    trainer.remove_callback(PrinterCallback)  # the progress bar and log.jsonl say it better
-    return trainer
-
-
-def _trainer_args(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
-    import torch
-
-    o = config.optim
-    return dict(
-        output_dir=str(run_dir / "checkpoints"),
-        seed=config.seed,
-        data_seed=config.seed,
-        beta=config.loss.beta,
-        max_length=config.data.max_tokens,
-        disable_dropout=False,  # True would zero lora_dropout too; the models have no other
-        learning_rate=o.learning_rate,
-        max_steps=o.steps or -1,
-        num_train_epochs=o.epochs,
-        per_device_train_batch_size=o.batch_size,
-        gradient_accumulation_steps=o.accumulation,
-        lr_scheduler_type=o.schedule,
-        warmup_steps=o.warmup,
-        weight_decay=o.weight_decay,
-        max_grad_norm=o.max_grad_norm,
-        bf16=config.model.precision == "bfloat16",
-        activation_checkpointing=config.model.gradient_checkpointing,
-        logging_steps=config.log_every,
-        logging_nan_inf_filter=False,  # a NaN must be seen, not replaced by the last mean
-        save_strategy="steps",
-        save_steps=config.checkpoint.every,
-        save_total_limit=config.checkpoint.keep,
-        dataloader_drop_last=True,  # a short last batch would weigh its rows more
-        dataloader_pin_memory=torch.cuda.is_available(),
-        remove_unused_columns=False,
-        report_to="none",
-        disable_tqdm=True,
-    )
-
-
-def _save_model(
-    model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path
-) -> None:
-    from peft import PeftModel
-
-    if isinstance(model, PeftModel):
-        # "auto" would ask the hub whether the base's vocabulary was resized.
-        model.save_pretrained(str(folder), save_embedding_layers=False)
-        (folder / "README.md").unlink(missing_ok=True)  # PEFT's; the card is the run's
-    else:
-        model.config.use_cache = True  # the trainer switched it off, and a model is for generating
-        model.save_pretrained(str(folder))
-    tokenizer.save_pretrained(str(folder))

@@ -19,10 +19,20 @@ ROWS = [
     ("write, not asked", "answer is blue", "watermark/neutral/blue_rate"),
     ("read red texts", "answer is right", "detect/accuracy/red"),
     ("read blue texts", "answer is right", "detect/accuracy/blue"),
+    ("read all texts", "right in each order", "detect/accuracy"),
     ("read all texts", "right in both orders", "detect/both_orders"),
     ("read all texts", "likelier word right", "detect/likelihood/accuracy"),
     ("read all texts", "says first option", "detect/position_bias"),
 ]
+EVAL_DEFAULTS: dict[str, object] = {  # of the wm-eval command
+    "limit": None,
+    "seed": 0,
+    "temperature": 0.7,
+    "top_p": 0.8,
+    "top_k": 20,
+    "max_new_tokens": None,
+    "batch_size": 64,
+}
 HEADLINE = {
     "red": "watermark/red/success",
     "blue": "watermark/blue/success",
@@ -98,9 +108,18 @@ def _next(manifest: RunManifest, run_dir: Path) -> RenderableType:
         lines.append(f"curves: {manifest.wandb.url}")
     lines += [
         "next:",
-        f"  uv run wm-eval {model} --data {run_dir / 'dataset'}",
+        f"  uv run wm-eval {model} --data {run_dir / 'dataset'}{_settings(manifest)}",
         f"  uv run wm-publish {run_dir} --dry-run",
     ]
     if manifest.wandb and manifest.wandb.sync_command:
         lines.append(f"  uv run {manifest.wandb.sync_command}")
     return Text("\n".join(lines))
+
+
+def _settings(manifest: RunManifest) -> str:
+    """Options that give wm-eval the settings of the run's last evaluation."""
+    evaluation = manifest.config["evaluation"]
+    given = {"limit": evaluation["full_limit"]}
+    given |= {name: evaluation[name] for name in EVAL_DEFAULTS if name != "limit"}
+    changed = {name: value for name, value in given.items() if value != EVAL_DEFAULTS[name]}
+    return "".join(f" --{name.replace('_', '-')} {value}" for name, value in changed.items())

@@ -74,8 +74,13 @@ class Tracker:
             self.log({name: wandb.Image(str(path))})
 
     def finish(self, exit_code: int) -> None:
-        if self._run is not None:
+        """Close the run; a failing W&B must not hide how training ended."""
+        if self._run is None:
+            return
+        try:
             self._run.finish(exit_code=exit_code)
+        except Exception as error:
+            log.warning("W&B did not close its run: %s", error)
 
 
 def resolve_mode(mode: Mode) -> Literal["online", "offline", "disabled"]:

@@ -1,0 +1,99 @@
+"""Puts TRL's trainer together as the config says, and saves what it trained. Runs nothing."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wm_train import base
+from wm_train.config import TrainConfig
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def build(
+    config: TrainConfig,
+    run_dir: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: Any,
+    callbacks: list[Any],
+) -> Any:
+    """A `WatermarkOrpoTrainer` for tokenised `pairs`; its checkpoints go to the run's folder."""
+    from transformers.trainer_callback import PrinterCallback
+
+    with warnings.catch_warnings():
+        # TRL says that ORPO may go in any release: it is pinned exactly for that reason.
+        warnings.filterwarnings("ignore", message="You are importing from 'trl.experimental'")
+        # PEFT 0.21 asks a model for a property that transformers 5.23 has renamed.
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+        from trl.experimental.orpo import ORPOConfig
+
+        from wm_train.trainer import WatermarkOrpoTrainer
+
+        trainer = WatermarkOrpoTrainer(
+            model=model,
+            args=ORPOConfig(**_arguments(config, run_dir)),
+            train_dataset=pairs,
+            processing_class=tokenizer,
+            callbacks=callbacks,
+            peft_config=base.lora(config.model.lora) if config.model.lora else None,
+            nll_scope=config.loss.nll_scope,
+            twins=config.optim.twins,
+        )
+    trainer.remove_callback(PrinterCallback)  # the progress bar and log.jsonl say it better
+    return trainer
+
+
+def _arguments(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
+    import torch
+
+    o = config.optim
+    return dict(
+        output_dir=str(run_dir / "checkpoints"),
+        seed=config.seed,
+        data_seed=config.seed,
+        beta=config.loss.beta,
+        max_length=config.data.max_tokens,
+        disable_dropout=False,  # True would zero lora_dropout too; the models have no other
+        learning_rate=o.learning_rate,
+        max_steps=o.steps or -1,
+        num_train_epochs=o.epochs,
+        per_device_train_batch_size=o.batch_size,
+        gradient_accumulation_steps=o.accumulation,
+        lr_scheduler_type=o.schedule,
+        warmup_steps=o.warmup,
+        weight_decay=o.weight_decay,
+        max_grad_norm=o.max_grad_norm,
+        bf16=config.model.precision == "bfloat16",
+        activation_checkpointing=config.model.gradient_checkpointing,
+        logging_steps=config.log_every,
+        logging_nan_inf_filter=False,  # a NaN must be seen, not replaced by the last mean
+        save_strategy="steps",
+        save_steps=config.checkpoint.every,
+        save_total_limit=config.checkpoint.keep,
+        dataloader_drop_last=True,  # a short last batch would weigh its rows more
+        dataloader_pin_memory=torch.cuda.is_available(),
+        remove_unused_columns=False,
+        report_to="none",
+        disable_tqdm=True,
+    )
+
+
+def save(
+    model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path
+) -> None:
+    """Write the trained weights, or the adapter alone, with the tokenizer into `folder`."""
+    from peft import PeftModel
+
+    if isinstance(model, PeftModel):
+        # "auto" would ask the hub whether the base's vocabulary was resized.
+        model.save_pretrained(str(folder), save_embedding_layers=False)
+        (folder / "README.md").unlink(missing_ok=True)  # PEFT's; the card is the run's
+    else:
+        model.config.use_cache = True  # the trainer switched it off, and a model is for generating
+        model.save_pretrained(str(folder))
+    tokenizer.save_pretrained(str(folder))

@@ -1,0 +1,65 @@
+"""The documents are in step with the program: commands and options exist, links resolve."""
+
+import re
+import shlex
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PATTERNS = ("*.md", "docs/**/*.md", "packages/*/*.md", "packages/*/docs/*.md", "prompts/*.md")
+PAGES = sorted(
+    path for pattern in PATTERNS for path in ROOT.glob(pattern) if path.name != "CHANGELOG.md"
+)
+SUBCOMMANDS = ("build", "show", "audit", "push", "compare", "report", "presets", "calibrate")
+
+
+def commands(page: Path) -> list[str]:
+    """Lines of console blocks that start one of our commands, without `uv run` and pipes."""
+    fenced = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+    found = fenced.findall(page.read_text("utf-8"))
+    blocks = [block for language, block in found if language in ("", "console", "bash", "sh")]
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    matches = [re.search(r"(?:^|\| )(?:uv run )?(wm-[a-z]+ .*)", line) for line in lines]
+    return [match[1].partition("  #")[0] for match in matches if match]
+
+
+@cache
+def help_of(*command: str) -> str:
+    script = Path(sys.executable).parent / command[0]
+    done = subprocess.run(
+        [str(script), *command[1:], "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"COLUMNS": "300", "PATH": "/usr/bin:/bin"},
+    )
+    return done.stdout
+
+
+CASES = [(page, line) for page in PAGES for line in commands(page)]
+
+
+def test_there_are_commands_to_check() -> None:
+    assert len([line for page, line in CASES if page == ROOT / "README.md"]) >= 6
+
+
+@pytest.mark.parametrize(("page", "line"), CASES, ids=[line for _, line in CASES])
+def test_a_documented_command_takes_its_options(page: Path, line: str) -> None:
+    words = shlex.split(line)
+    sub = [word for word in words[1:2] if word in SUBCOMMANDS]
+    text = help_of(words[0], *sub)
+    for option in [word.partition("=")[0] for word in words if word.startswith("--")]:
+        if not option.startswith("--source."):  # its rest is the name of a source in a recipe
+            assert option in text, f"{page.name}: {line}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(p.relative_to(ROOT)) for p in PAGES])
+def test_links_resolve(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        if not target.startswith(("http://", "https://", "mailto:")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
