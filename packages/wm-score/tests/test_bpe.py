@@ -27,11 +27,11 @@ def plain(piece: bytes) -> list[int]:
 
 def all_forms(piece: bytes) -> list[list[int]]:
     known = ranks()
-    return [
-        [known[part] for part in forms._walk(piece, known, lefts())],
-        [known[part] for part in forms._scan(piece, known)],
-        [known[part] for part in forms._heap(piece, known)],
-    ]
+    scanned = [known[part] for part in forms._scan(piece, known)]
+    two = forms._pair(piece, known, lefts())
+    assert len(two) in (0, 2)
+    assert bool(two) == (len(scanned) == 2 and len(piece) > 1)
+    return [two or scanned, scanned, [known[part] for part in forms._heap(piece, known)]]
 
 
 @pytest.mark.parametrize("unit", ["a", " ", "-", "=", "ab", "aab", "\n", "é", "的", "\x00", "ha"])
@@ -50,8 +50,7 @@ def test_joined_tokens(ids, rng):
     piece = piece[: rng.randint(1, len(piece))]
     known = ranks()
     expected = plain(piece)
-    assert [known[part] for part in forms._walk(piece, known, lefts())] == expected
-    assert [known[part] for part in forms._heap(piece, known)] == expected
+    assert [expected] * 3 == all_forms(piece)
     assert forms.bpe(piece, known) == expected
 
 

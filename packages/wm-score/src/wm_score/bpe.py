@@ -15,7 +15,7 @@ from heapq import heapify, heappop, heappush
 
 from wm_score.tables import lefts
 
-WORD = 40  # bytes; up to it the longest tokens first, from the left
+WORD = 40  # bytes; up to it a piece is likely to be two tokens
 SHORT = 160  # bytes; above it the heap is faster than the scan
 BLOCK = 1 << 13  # bytes; the heap of one block stays in the processor's cache
 NEVER = 1 << 40  # above every id
@@ -34,56 +34,47 @@ def bpe(piece: bytes, ranks: dict[bytes, int]) -> list[int]:
     if len(piece) > BLOCK:
         return _blocks(piece, ranks)
     if len(piece) <= WORD:
-        parts = _walk(piece, ranks, lefts())
-    else:
-        parts = _scan(piece, ranks) if len(piece) <= SHORT else _heap(piece, ranks)
+        two = _pair(piece, ranks, lefts())
+        if two:
+            return two
+    parts = _scan(piece, ranks) if len(piece) <= SHORT else _heap(piece, ranks)
     return [ranks[part] for part in parts]
 
 
-def _walk(piece: bytes, ranks: dict[bytes, int], lefts: bytes) -> list[bytes]:
-    """The longest token that fits its left neighbour, again and again, with steps back."""
-    n = len(piece)
-    parts: list[bytes] = []
-    dead: set[int] = set()  # places from which the rest cannot be spelled
-    start, end = 0, n
-    while True:
-        while end > start:
-            part = piece[start:end]
-            if (
-                part in ranks
-                and end not in dead
-                and (not parts or _fit(parts[-1], part, ranks, lefts))
-            ):
-                break
-            end -= 1
-        else:
-            dead.add(start)
-            end = start - 1
-            start -= len(parts.pop())
-            continue
-        parts.append(part)
-        if end == n:
-            return parts
-        start, end = end, n
+def _pair(piece: bytes, ranks: dict[bytes, int], lefts: bytes) -> list[int]:
+    """The ids of a piece of two tokens, as three in four of the unknown words are; else empty."""
+    get = ranks.get
+    for end in range(len(piece) - 1, 0, -1):
+        right = get(piece[end:])
+        if right is not None:
+            left = get(piece[:end])
+            if left is not None and _fit(piece[:end], piece[end:], left, right, ranks, lefts):
+                return [left, right]
+    return []
 
 
-def _fit(left: bytes, right: bytes, ranks: dict[bytes, int], lefts: bytes) -> bool:
+def _fit(
+    left: bytes, right: bytes, left_id: int, right_id: int, ranks: dict[bytes, int], lefts: bytes
+) -> bool:
     """Whether two tokens are the BPE of their bytes: undo their merges from the last to the first,
     and see whether a merge across the border would have come before one of them.
     """
+    get = ranks.get
     limit = NEVER
-    while True:
-        if ranks.get(left + right, NEVER) < limit:
-            return False
-        left_id, right_id = ranks[left], ranks[right]
-        if (left_id > right_id and left_id >= 256) or right_id < 256:
+    while get(left + right, NEVER) >= limit:
+        if left_id > right_id:
             if left_id < 256:
                 return True  # two single bytes
             limit = left_id
             left = left[lefts[left_id] :]
+            left_id = ranks[left]
         else:
+            if right_id < 256:
+                return True
             limit = right_id + 1  # of two equal merges the left one goes first
             right = right[: lefts[right_id]]
+            right_id = ranks[right]
+    return False
 
 
 def _scan(piece: bytes, ranks: dict[bytes, int]) -> list[bytes]:
@@ -161,7 +152,7 @@ def _blocks(piece: bytes, ranks: dict[bytes, int]) -> list[int]:
         block = piece[start : start + size]
         found = _heap(block, ranks)
         last = piece[start - lengths[-1] : start] if ids else b""
-        if ids and not _fit(last, found[0], ranks, lefts()):
+        if ids and not _fit(last, found[0], ids[-1], ranks[found[0]], ranks, lefts()):
             ids.pop()
             start -= lengths.pop()
             size += 128  # so that the block after a step back still ends further on
