@@ -129,7 +129,8 @@ def train(
             tracker.finish(exit_code=0 if status == "finished" else 1)
         card = wm_publish.render_card(record.manifest)
         (run_dir / "README.md").write_text(card, "utf-8")
-    console.print(summary.closing(record.manifest, run_dir))
+    console.print(summary.closing(record.manifest))
+    console.print(summary.next_steps(record.manifest, run_dir), soft_wrap=True, highlight=False)
     return record.manifest
 
 

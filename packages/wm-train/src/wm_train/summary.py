@@ -19,9 +19,9 @@ ROWS = [
     ("write, not asked", "answer is blue", "watermark/neutral/blue_rate"),
     ("read red texts", "answer is right", "detect/accuracy/red"),
     ("read blue texts", "answer is right", "detect/accuracy/blue"),
-    ("read all texts", "right in each order", "detect/accuracy"),
-    ("read all texts", "right in both orders", "detect/both_orders"),
-    ("read all texts", "likelier word right", "detect/likelihood/accuracy"),
+    ("read all texts", "each order right", "detect/accuracy"),
+    ("read all texts", "both orders right", "detect/both_orders"),
+    ("read all texts", "likelier is right", "detect/likelihood/accuracy"),
     ("read all texts", "says first option", "detect/position_bias"),
 ]
 EVAL_DEFAULTS: dict[str, object] = {  # of the wm-eval command
@@ -48,8 +48,8 @@ def headline(report: EvalReport) -> str:
     return f"step {report.step:,}: {', '.join(parts)}" + ("" if report.valid else " (NOT VALID)")
 
 
-def closing(manifest: RunManifest, run_dir: Path) -> RenderableType:
-    """Figures of the first and the last evaluation, and what to type next."""
+def closing(manifest: RunManifest) -> RenderableType:
+    """Figures of the first and the last evaluation, and the controls that failed."""
     first, last = manifest.evaluations[0], manifest.evaluations[-1]
     title = f"{manifest.name}: share of items of the held-out test split"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
@@ -64,7 +64,7 @@ def closing(manifest: RunManifest, run_dir: Path) -> RenderableType:
             continue
         before, after = first.figures.get(name), last.figures[name]
         table.add_row(*texts, value(before), value(after), interval(after), str(after.n))
-    return Group(table, *_controls(manifest), _next(manifest, run_dir))
+    return Group(table, *_controls(manifest))
 
 
 def value(figure: Estimate | None) -> str:
@@ -96,7 +96,8 @@ def _controls(manifest: RunManifest) -> list[RenderableType]:
     ]
 
 
-def _next(manifest: RunManifest, run_dir: Path) -> RenderableType:
+def next_steps(manifest: RunManifest, run_dir: Path) -> str:
+    """Where everything is and what to type next; to be printed without wrapping, for copying."""
     if manifest.output == "model":
         model = f"--model {run_dir / 'model'}"
     else:
@@ -113,7 +114,7 @@ def _next(manifest: RunManifest, run_dir: Path) -> RenderableType:
     ]
     if manifest.wandb and manifest.wandb.sync_command:
         lines.append(f"  uv run {manifest.wandb.sync_command}")
-    return Text("\n".join(lines))
+    return "\n".join(lines)
 
 
 def _settings(manifest: RunManifest) -> str:
