@@ -11,7 +11,8 @@ import pytest
 import wm_score
 from wm_score import null as nulls
 from wm_score.null import distinct, fit, tail
-from wm_score.proof import choose, counted_ids, evidence_of
+from wm_score.proof import choose, counted_ids, evidence_of, lowest_p
+from wm_score.rate import highest_rate
 
 GENRES = ["assistant_en", "code", "news_de", "news_en"]
 
@@ -46,12 +47,29 @@ def test_p_is_never_zero_nor_below_what_the_pieces_support(genre):
     assert found.documents <= found.pieces
 
 
-def test_default_is_the_largest_over_the_shipped_nulls():
-    ids = drawn(random.Random(1), 60, 0.65)
+@pytest.mark.parametrize("share", [0.4, 0.5, 0.65])
+def test_default_is_above_every_shipped_null(share):
+    """By the rate that each null's rank may stand for, not by the rank alone."""
+    ids = drawn(random.Random(1), 60, share)
     single = [evidence_of(ids, genre) for genre in GENRES]
-    assert evidence_of(ids).red_p == max(one.red_p for one in single)
-    assert evidence_of(ids).blue_p == max(one.blue_p for one in single)
-    assert evidence_of(ids).pieces == min(one.pieces for one in single)
+    found = evidence_of(ids)
+    for colour in ("red_p", "blue_p"):
+        assert getattr(found, colour) > max(getattr(one, colour) for one in single)
+    assert found.pieces == min(one.pieces for one in single)
+
+
+def test_default_never_claims_less_than_3_in_its_pieces():
+    found = evidence_of(range(2000, 4000, 2))
+    fewest = min(null.pieces for null in nulls.shipped().values())
+    assert 2.9 / fewest < found.red_p < 3 / fewest
+    assert found.red_p == lowest_p("default")
+
+
+@pytest.mark.parametrize("hits, n", [(0, 99), (1, 99), (7, 368), (60, 120), (300, 800), (98, 99)])
+def test_highest_rate_is_where_so_few_hits_have_one_chance_in_20(hits, n):
+    p = highest_rate(hits, n)
+    chance = sum(math.comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(hits + 1))
+    assert chance == pytest.approx(0.05, rel=1e-6)
 
 
 def test_a_loop_adds_nothing():

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from wm_score.errors import InputError
+from wm_score.rate import highest_rate
 from wm_score.tables import CODEBOOK, read
 
 FORMAT = "wm-score null 1"
@@ -46,9 +47,7 @@ class Null:
     documents: int
     share: tuple[float, float]  # even share at CENTRE distinct ids, and its change per doubling
     dispersion: tuple[float, float]  # variance over binomial variance, likewise
-    reach: tuple[
-        int, int
-    ]  # distinct ids of the shortest and longest pieces the lines were fitted on
+    reach: tuple[int, int]  # distinct ids of the shortest and longest pieces behind the lines
     red: tuple[float, ...]
     blue: tuple[float, ...]
 
@@ -59,8 +58,23 @@ class Null:
 
     def p(self, even: int, odd: int) -> tuple[float, float]:
         """Ranks of a text with so many distinct even and odd ids: p for red, p for blue."""
+        red, blue = self._as_extreme(even, odd)
+        return (1 + red) / (1 + self.pieces), (1 + blue) / (1 + self.pieces)
+
+    def cautious_p(self, even: int, odd: int) -> tuple[float, float]:
+        """The same, but as high as the rate behind the rank may be, at 95 % confidence.
+
+        A rank is right on average over the pieces that a null could have been fitted on; with
+        few of them as extreme, the rate of such text may be half as high or twice.
+        """
+        red, blue = self._as_extreme(even, odd)
+        return highest_rate(red, self.pieces), highest_rate(blue, self.pieces)
+
+    def _as_extreme(self, even: int, odd: int) -> tuple[int, int]:
+        """How many of the pieces are as extreme for red, and for blue."""
         red, blue = self.tails(even, odd)
-        return _rank(self.red, red), _rank(self.blue, blue)
+        # Stored tails have five digits: a text just like a piece must count it as its equal.
+        return bisect_right(self.red, red * 1.0001), bisect_right(self.blue, blue * 1.0001)
 
     def tails(self, even: int, odd: int) -> tuple[float, float]:
         """Mid-tails for red and for blue: what the pieces are ranked by, not yet a p."""
@@ -227,11 +241,6 @@ def _cumulated(n: int, share: float, dispersion: float) -> tuple[int, list[float
     above.reverse()
     total = above[0]
     return first, [value / total for value in above]
-
-
-def _rank(tails: Sequence[float], found: float) -> float:
-    # Stored tails have five digits: a text just like a piece must count it as its equal.
-    return (1 + bisect_right(tails, found * 1.0001)) / (1 + len(tails))
 
 
 def _rounded(value: float) -> float:

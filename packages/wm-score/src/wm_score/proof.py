@@ -10,6 +10,7 @@ from wm_score import null as nulls
 from wm_score.counting import chunks
 from wm_score.errors import InputError
 from wm_score.null import Null, distinct
+from wm_score.rate import highest_rate
 from wm_score.tables import BASE_TOKENS, counted
 from wm_score.tokenizer import encode
 
@@ -22,7 +23,8 @@ class Evidence:
     """P-values of a text against unmarked text, one for each colour.
 
     `documents` and `pieces` say how much unmarked text stands behind them; no p is below
-    1 / (pieces + 1). Each counted id is taken once, so that repeats are no evidence.
+    1 / (pieces + 1), and with the default null none below about 3 / pieces. Each counted id is
+    taken once, so that repeats are no evidence.
     """
 
     __slots__ = ("blue_p", "distinct_even", "distinct_odd", "documents", "null", "pieces", "red_p")
@@ -51,7 +53,8 @@ def evidence(text: str, null: NullLike = DEFAULT) -> Evidence:
     """Evidence that a text carries either colour.
 
     `null` is a shipped genre (`assistant_en`, `code`, `news_de`, `news_en`), a `Null` of one's
-    own, or `default`: the largest p over the shipped genres, for text of unknown origin.
+    own, or `default`, for text of unknown origin: over the shipped genres the largest rate that
+    unmarked text may have of being so extreme, at 95 % confidence.
     Raises InputError for a name that is not shipped.
 
     >>> found = evidence("The watermark, read twice.")
@@ -65,7 +68,8 @@ def evidence_of(ids: Iterable[int], null: NullLike = DEFAULT) -> Evidence:
     """The same for counted ids."""
     even, odd = distinct(ids)
     against = choose(null)
-    ps = [one.p(even, odd) for one in against]
+    cautious = null == DEFAULT
+    ps = [one.cautious_p(even, odd) if cautious else one.p(even, odd) for one in against]
     return Evidence(
         red_p=max(red for red, _ in ps),
         blue_p=max(blue for _, blue in ps),
@@ -90,6 +94,18 @@ def choose(null: NullLike) -> Sequence[Null]:
             "made with `wm-score calibrate`"
         )
     return [shipped[null]]
+
+
+def lowest_p(null: NullLike) -> float:
+    """The lowest p that the pieces behind a null support.
+
+    >>> lowest_p("assistant_en") < 0.001 < lowest_p("default") < 0.01
+    True
+    """
+    cautious = null == DEFAULT
+    return max(
+        highest_rate(0, one.pieces) if cautious else 1 / (1 + one.pieces) for one in choose(null)
+    )
 
 
 def distinct_ids(text: str) -> set[int]:

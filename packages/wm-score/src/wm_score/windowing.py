@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from wm_score.errors import InputError
 from wm_score.null import distinct
-from wm_score.proof import DEFAULT, NullLike, choose
+from wm_score.proof import DEFAULT, NullLike, choose, lowest_p
 from wm_score.spans import tokens
 
 SIZE = 64  # counted tokens
@@ -50,7 +50,7 @@ def windows(text: str, size: int = SIZE, null: NullLike = DEFAULT) -> list[Windo
     if not counted:
         return []
     against = choose(null)
-    lowest = max(1 / (1 + one.pieces) for one in against)
+    lowest = lowest_p(null)
     starts = _starts(len(counted), size)
     found: list[Window] = []
     for start in starts:
