@@ -66,8 +66,10 @@ def test_random_letters():
             assert found == expected
 
 
-def test_blocks_give_what_the_whole_gives(monkeypatch):
+@pytest.mark.parametrize("margin", [0, forms.MARGIN])
+def test_blocks_give_what_the_whole_gives(monkeypatch, margin):
     monkeypatch.setattr(forms, "BLOCK", 1000)
+    monkeypatch.setattr(forms, "MARGIN", margin)
     rng = random.Random(6)
     pieces = [bytes(rng.choices(letters, k=5_000)) for letters in ALPHABETS]
     pieces += [(unit * 3001).encode() for unit in ("a", " ", "-", "ab", "é", "的", "ha")]

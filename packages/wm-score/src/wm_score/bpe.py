@@ -18,6 +18,7 @@ from wm_score.tables import lefts
 WORD = 40  # bytes; up to it a piece is likely to be two tokens
 SHORT = 160  # bytes; above it the heap is faster than the scan
 BLOCK = 1 << 13  # bytes; the heap of one block stays in the processor's cache
+MARGIN = 256  # bytes; two of the longest tokens
 NEVER = 1 << 40  # above every id
 
 
@@ -163,9 +164,10 @@ def _blocks(piece: bytes, ranks: dict[bytes, int]) -> list[int]:
         size = BLOCK
         if start >= len(piece):
             return ids
-        # The last tokens were made without what follows them; 128 bytes is the longest token.
+        # The last tokens were made without what follows them and would seldom fit. The check
+        # above is all that exactness needs; without this step back most blocks are made twice.
         back = 0
-        while back < 256 and len(ids) > 1:
+        while back < MARGIN and len(ids) > 1:
             ids.pop()
             back += lengths.pop()
         start -= back
