@@ -237,8 +237,13 @@ def texts():
         done += len(text.encode())
         yield text
 n = sum(found.counted for found in wm_score.score_many(texts()))
-unit = 1 if sys.platform == "darwin" else 1024
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
+try:  # not ru_maxrss, which on Linux starts with the peak of the process that forked this one
+    with open("/proc/self/status") as status:
+        peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024
+except OSError:
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+print(peak / 1e6)
 """
     ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     return {"mb_scored": 100, "peak_mb": round(float(ran.stdout), 1)}
