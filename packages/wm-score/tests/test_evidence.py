@@ -65,7 +65,9 @@ def test_default_never_claims_less_than_3_in_its_pieces():
     assert found.red_p == lowest_p("default")
 
 
-@pytest.mark.parametrize("hits, n", [(0, 99), (1, 99), (7, 368), (60, 120), (300, 800), (98, 99)])
+@pytest.mark.parametrize(
+    ("hits", "n"), [(0, 99), (1, 99), (7, 368), (60, 120), (300, 800), (98, 99)]
+)
 def test_highest_rate_is_where_so_few_hits_have_one_chance_in_20(hits, n):
     p = highest_rate(hits, n)
     chance = sum(math.comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(hits + 1))

@@ -15,12 +15,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import accumulate, compress, repeat
-from operator import sub
 
 from wm_score.bpe import bpe
 from wm_score.rule import Score, score_ids
-from wm_score.splitting import ADDED, PATTERN, WHITE_SPACE, pieces, segments
+from wm_score.splitting import ADDED, WHITE_SPACE, pieces, segments
 from wm_score.tables import counted, ranks
 
 CHUNK = 1 << 16  # characters
@@ -36,6 +34,7 @@ FIELD = ODD - 1
 
 CUT = re.compile(f"[^{WHITE_SPACE}](?= )|[\r\n](?=[^{WHITE_SPACE}])")
 BLANK_LINE = re.compile(f"[{WHITE_SPACE}]*[\r\n]")
+PUNCTUATION = "!\"#$%&'()*+,-./:;=>?@[]^_`{|}~"  # no "<": it may begin an added token
 WHITE = frozenset(filter(re.compile(f"[{WHITE_SPACE}]").match, map(chr, range(0x3001))))
 
 
@@ -68,13 +67,7 @@ def _packed(text: str) -> int:
     """Counts of a text of at most LONGEST characters."""
     if "\0" in text or "\1" in text or "\2" in text:
         return _by_pieces(text)
-    units = _units(text)
-    found = list(map(UNITS.get, units))
-    if None not in found:
-        total = sum(found)  # pyright: ignore[reportArgumentType]  # no None among them
-    else:
-        total = sum(filter(None, found))
-        total += UNITS.learn([unit for unit, packed in zip(units, found) if packed is None])
+    total = sum(map(UNITS.__getitem__, _units(text)))
     return total if total < INEXACT else _by_pieces(text)
 
 
@@ -124,21 +117,16 @@ def _unpack(packed: int) -> Score:
     return Score(packed & FIELD, packed >> 20 & FIELD, packed >> 40)
 
 
-def _count_plain(units: list[str]) -> Iterator[int]:
-    """Counts of units, each a border, some ASCII and no more white space than at its end.
-
-    They are cut all at once: the pieces that begin with a space are the first ones of each unit.
-    """
-    found = PATTERN.findall(" " + " ".join(units))
-    sums = list(accumulate(map(PIECES.__getitem__, found), initial=0))
-    starts = [*compress(sums, map(str.startswith, found, repeat(" "))), sums[-1]]
-    return map(sub, starts[1:], starts)
-
-
 def _count_unit(unit: str) -> int:
+    if unit.isascii():  # the commonest kinds by hand: a word, a word with punctuation behind it
+        if unit.isalpha():
+            return _count_piece(b" " + unit.encode())
+        word = unit.rstrip(PUNCTUATION)
+        if word.isalpha():
+            return UNITS[word] + PIECES[unit[len(word) :]]
     first = unit[:1]
     text = unit.replace("\0", " ")
-    if first == "\2":  # nothing before it
+    if first == "\2":
         return _by_pieces(text[1:])
     if first == "\1":
         text = text[1:]
@@ -150,9 +138,6 @@ def _count_unit(unit: str) -> int:
 
 def _count_piece(piece: bytes) -> int:
     table = counted()
-    token_id = ranks().get(piece)
-    if token_id is not None:
-        return (ODD if token_id & 1 else 1) if table[token_id] else IGNORED
     packed = 0
     for token_id in bpe(piece, ranks()):
         packed += (ODD if token_id & 1 else 1) if table[token_id] else IGNORED
@@ -167,32 +152,16 @@ class _Units(dict[str, int]):
         self.older: dict[str, int] = {}
         self.shared: dict[int, int] = {}  # one object a value: less memory, fewer cache misses
 
-    def learn(self, units: list[str]) -> int:
-        """Remember units that are not here, and return the sum of their counts."""
-        total = 0
-        plain: list[str] = []
-        older = self.older.get
-        for unit in units:
-            packed = older(unit)
-            if packed is None:
-                if "!" <= unit[:1] and unit.isascii() and "<" not in unit and "\0" not in unit:
-                    plain.append(unit)
-                    continue
-                packed = _count_unit(unit)
-            total += packed
-            self.keep(unit, packed)
-        if plain:
-            for unit, packed in zip(plain, _count_plain(plain)):
-                total += packed
-                self.keep(unit, packed)
-        return total
-
-    def keep(self, unit: str, packed: int) -> None:
+    def __missing__(self, unit: str) -> int:
+        packed = self.older.get(unit)
+        if packed is None:
+            packed = _count_unit(unit)
         if len(unit) <= KEPT_CHARS:
             if len(self) >= UNITS_KEPT:
                 self.older = self.copy()
                 self.clear()
-            self[unit] = self.shared.setdefault(packed, packed)
+            packed = self[unit] = self.shared.setdefault(packed, packed)
+        return packed
 
 
 class _Pieces(dict[str, int]):
