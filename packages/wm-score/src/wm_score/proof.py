@@ -109,7 +109,7 @@ def lowest_p(null: NullLike) -> float:
 
 
 def distinct_ids(text: str) -> set[int]:
-    """The counted ids that occur in a text."""
+    """The counted ids that occur in a text: a set, so that a long one takes no more memory."""
     table = counted()
     found: set[int] = set()
     for chunk in chunks(text):
