@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wm_eval import WmEvalError
+from wm_eval import WmEvalError, items
 from wm_eval.cli import main
 from wm_eval.generator import Request
 from wm_eval.page import write_page
@@ -54,10 +54,27 @@ def test_an_answer_cannot_break_out_of_the_page(
 
 
 def test_an_invalid_evaluation_says_so_on_top(
+    run_script: Callable[..., EvalReport], own_dataset_dir: Path, tmp_path: Path
+) -> None:
+    seeds = own_dataset_dir / "seeds"
+    (seeds / "train.parquet").write_bytes((seeds / "test.parquet").read_bytes())
+    run_script(lambda request: "", data=items.read(own_dataset_dir), out=tmp_path / "e")
+    text = write_page(tmp_path / "e").read_text(encoding="utf-8")
+    top = text[: text.index("<h2>")]
+    assert "This evaluation is not valid" in top
+    assert "test groups unseen in training: found" in top
+    assert "About the model" not in top
+
+
+def test_a_control_that_does_not_block_is_a_note_on_top(
     run_script: Callable[..., EvalReport], tmp_path: Path
 ) -> None:
-    run_script(lambda request: "Hi you", out=tmp_path)
-    assert "This evaluation is not valid" in write_page(tmp_path).read_text(encoding="utf-8")
+    assert run_script(lambda request: "Hi you", out=tmp_path).valid
+    text = write_page(tmp_path).read_text(encoding="utf-8")
+    top = text[: text.index("<h2>")]
+    assert "About the model, not the evaluation" in top
+    assert "neutral arm can serve as a null: found" in top
+    assert "This evaluation is not valid" not in text
 
 
 def test_several_steps_give_curves(
