@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -13,30 +14,37 @@ from pathlib import Path
 from wm_data.errors import WmDataError
 from wm_manifest import FileRef
 
+# What only writing can run into, whatever file the error names.
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+
 
 @contextmanager
 def staged(out: Path, overwrite: bool = False) -> Generator[Path]:
     """A hidden folder beside `out`, renamed to it when the block ends well and removed otherwise.
 
-    What a killed process left there is removed by the next one.
+    What a killed process left there is put right by the next one. An `OSError` of the block itself
+    (a source that is gone, a network) passes through unless it is about writing to the folder.
     """
-    if out.exists() and not overwrite and (not out.is_dir() or any(out.iterdir())):
-        raise WmDataError(f"{out}: exists already; choose another folder or pass --overwrite")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         _sweep(out)
+        if out.exists() and not overwrite and (not out.is_dir() or any(out.iterdir())):
+            raise WmDataError(f"{out}: exists already; choose another folder or pass --overwrite")
+        out.parent.mkdir(parents=True, exist_ok=True)
         staging = out.parent / f".{out.name}.{os.getpid()}.partial"
         staging.mkdir()
     except OSError as error:
         raise WmDataError(f"{out}: cannot be written ({error.strerror or error})") from error
     try:
-        yield staging
-        _rename(staging, out)
-    except OSError as error:
-        raise WmDataError(
-            f"{out}: writing failed ({error.strerror or error}); nothing was left behind, "
-            "free some space or choose another folder"
-        ) from error
+        try:
+            yield staging
+        except OSError as error:
+            if not _is_writing(error, staging):
+                raise
+            raise _failed(out, error) from error
+        try:
+            _rename(staging, out)
+        except OSError as error:
+            raise _failed(out, error) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -54,22 +62,42 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _is_writing(error: OSError, staging: Path) -> bool:
+    named = isinstance(error.filename, str | os.PathLike)
+    return error.errno in _DISK or (named and Path(error.filename).is_relative_to(staging))
+
+
+def _failed(out: Path, error: OSError) -> WmDataError:
+    return WmDataError(
+        f"{out}: writing failed ({error.strerror or error}); it is as it was before, "
+        "free some space or choose another folder"
+    )
+
+
 def _rename(staging: Path, out: Path) -> None:
-    if out.exists():
-        # A folder with files in it cannot be renamed over; the old one goes only now.
-        old = out.parent / f".{out.name}.{os.getpid()}.old.partial"
-        out.rename(old)
+    if not out.exists():
         staging.rename(out)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
+        return
+    # A folder with files in it cannot be renamed over; the old one goes only now.
+    old = out.parent / f".{out.name}.{os.getpid()}.old.partial"
+    out.rename(old)
+    try:
         staging.rename(out)
+    finally:
+        if not out.exists():
+            old.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _sweep(out: Path) -> None:
-    """Remove staging folders whose process is gone."""
-    for path in out.parent.glob(f".{out.name}.*.partial"):
+    """Remove what gone processes left; the folder that one was about to replace comes back."""
+    for path in sorted(out.parent.glob(f".{out.name}.*.partial")):
         found = re.fullmatch(rf"\.{re.escape(out.name)}\.(\d+)(\.old)?\.partial", path.name)
-        if found and not _alive(int(found[1])):
+        if not found or _alive(int(found[1])):
+            continue
+        if found[2] and not out.exists():
+            path.rename(out)
+        else:
             shutil.rmtree(path, ignore_errors=True)
 
 
