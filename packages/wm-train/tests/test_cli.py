@@ -18,6 +18,7 @@ def wm_train(monkeypatch: pytest.MonkeyPatch, *args: str) -> int | str | None:
     return done.value.code
 
 
+QUICK = ["--preset", "demo", "--data.limit", "20"]
 CASES = {
     "no preset": ([], "no preset given; there are: demo"),
     "unknown preset": (["--preset", "dmo"], "no preset named 'dmo'; did you mean demo?"),
@@ -31,10 +32,21 @@ CASES = {
     "missing data folder": (["--preset", "path.yaml"], "nowhere: no such folder"),
     "unknown recipe": (["--preset", "demo", "--data.recipe", "dmeo"], "dmeo"),
     "rows without red_answer": (["--preset", "rows.yaml"], "red_answer"),
+    "batch is larger than the data": (
+        [*QUICK, "--optim.batch_size", "60000"],
+        "training pairs do not fill one batch of 60,000",
+    ),
+    "limit of a dataset that exists": (
+        ["--preset", "demo", "--data.path", "x", "--data.limit", "5"],
+        "for building from data.recipe alone",
+    ),
+    "no such project": ([*QUICK, "--tracking.project", "a/b"], "tracking settings"),
+    "runs folder is a file": (["--preset", "demo", "--runs-dir", "rows.jsonl/x"], "cannot be made"),
+    "name is too long": (["--preset", "demo", "--name", "x" * 300], "cannot be made"),
     "name is a path": (["--preset", "demo", "--name", "../x"], "give a bare name"),
     "name is taken": (["--preset", "demo", "--name", "taken"], "exists already"),
     "missing base": (
-        ["--preset", "demo", "--data.limit", "20", "--model.base", "./nowhere"],
+        [*QUICK, "--model.base", "./nowhere"],
         "model.base './nowhere' cannot be loaded",
     ),
 }

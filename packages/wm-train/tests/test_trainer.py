@@ -25,6 +25,7 @@ def parts(base_dir: Path, dataset_dir: Path) -> Any:
 
 def make(parts: Any, out: Path, scope: Any = "answer", lora: Any = None, **args: Any) -> Any:
     base_dir, tokenizer, data = parts
+    twins = args.pop("twins", True)
     defaults: dict[str, Any] = {
         "per_device_train_batch_size": 6,
         "beta": 1.0,
@@ -50,7 +51,7 @@ def make(parts: Any, out: Path, scope: Any = "answer", lora: Any = None, **args:
         processing_class=tokenizer,
         peft_config=lora,
         nll_scope=scope,
-        twins=True,
+        twins=twins,
     )
 
 
@@ -106,7 +107,7 @@ def test_metrics_are_kept_for_each_task(parts: Any, tmp_path: Path) -> None:
     assert 0 <= metrics["watermark/preference_accuracy"] <= 1
 
 
-@pytest.mark.parametrize("shape", [(6, 2), (12, 1)])
+@pytest.mark.parametrize("shape", [(6, 2), (1, 12), (4, 3)])
 def test_accumulation_does_not_change_the_update(
     parts: Any, tmp_path: Path, shape: tuple[int, int]
 ) -> None:
@@ -116,6 +117,7 @@ def test_accumulation_does_not_change_the_update(
             tmp_path,
             per_device_train_batch_size=batch,
             gradient_accumulation_steps=accumulation,
+            twins=False,
             optim="sgd",  # Adam's first step is the gradient's sign: it would amplify rounding
         )
         trainer.train()

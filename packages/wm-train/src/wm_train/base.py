@@ -29,6 +29,7 @@ def load(
     no such master copy and is loaded in bfloat16.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     half = config.precision == "bfloat16" and config.lora is not None
@@ -38,7 +39,7 @@ def load(
         model = auto_model.from_pretrained(
             location, revision=config.revision, dtype=torch.bfloat16 if half else torch.float32
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0]
         raise ConfigError(
             f"model.base {location!r} cannot be loaded: {first} "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -47,7 +48,8 @@ def launch(
             "start with: uv run wm-train --preset demo"
         )
     if preset is not None:
-        app.config = cyclopts.config.Dict(presets.load(preset), source=f"preset {preset}")
+        fields = presets.without_replaced(presets.load(preset), tokens)
+        app.config = cyclopts.config.Dict(fields, source=f"preset {preset}")
     config = app(tokens, exit_on_error=False, print_error=False)
     if isinstance(config, TrainConfig):
         _train(config, preset, name, runs_dir)
@@ -87,6 +89,8 @@ def _new_folder(runs_dir: Path, name: str | None, base: str) -> Path:
     """Make the run's folder; two runs never share one."""
     if name is not None and (name != Path(name).name or name in ("", ".", "..")):
         raise ConfigError(f"--name {name!r} is a path; give a bare name and use --runs-dir")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError("several processes cannot share one run yet; start a single process")
     while True:
         run_dir = runs_dir / (name or random_name(base, datetime.now()))
         try:
@@ -94,6 +98,8 @@ def _new_folder(runs_dir: Path, name: str | None, base: str) -> Path:
         except FileExistsError as error:
             if name is not None or runs_dir.is_file():
                 raise ConfigError(f"{run_dir} exists already; take another --name") from error
+        except OSError as error:
+            raise ConfigError(f"{run_dir} cannot be made: {error.strerror}") from error
         else:
             return run_dir
 

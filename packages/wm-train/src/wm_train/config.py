@@ -49,6 +49,8 @@ class DataConfig(Section):
     def _one_origin(self) -> DataConfig:
         if (self.recipe is None) == (self.path is None):
             raise ValueError("give exactly one of data.recipe and data.path")
+        if self.path is not None and (self.limit is not None or self.seed):
+            raise ValueError("data.limit and data.seed are for building from data.recipe alone")
         return self
 
 

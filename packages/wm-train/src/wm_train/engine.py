@@ -69,6 +69,7 @@ def _arguments(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         weight_decay=o.weight_decay,
         max_grad_norm=o.max_grad_norm,
         bf16=config.model.precision == "bfloat16",
+        use_cpu=not torch.cuda.is_available(),  # bfloat16 is refused on CPU otherwise
         activation_checkpointing=config.model.gradient_checkpointing,
         logging_steps=config.log_every,
         logging_nan_inf_filter=False,  # a NaN must be seen, not replaced by the last mean

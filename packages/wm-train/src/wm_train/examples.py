@@ -30,6 +30,7 @@ def tokenize(
     examples: Dataset,
     tokenizer: PreTrainedTokenizerBase,
     max_tokens: int,
+    batch_size: int = 1,
     console: Console | None = None,
 ) -> Pairs:
     """Token ids of every example; rows with a sequence above `max_tokens` are left out whole.
@@ -73,6 +74,11 @@ def tokenize(
         raise DataError(
             f"all {len(longest_of):,} training rows are longer than data.max_tokens = {max_tokens} "
             f"(the shortest has {min(longest_of.values(), default=0):,}); raise data.max_tokens"
+        )
+    if len(kept) < batch_size:
+        raise DataError(
+            f"{len(kept):,} training pairs do not fill one batch of {batch_size:,}; "
+            "lower optim.batch_size or give more rows"
         )
     longest = max(longest_of[row["row_id"]] for row in kept)
     return Pairs(Dataset.from_list(kept), too_long, longest)

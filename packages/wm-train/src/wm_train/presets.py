@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, cast
@@ -52,3 +53,15 @@ def load(name: str) -> dict[str, Any]:
             f"preset {name}: expected a mapping of fields, found {type(fields).__name__}"
         )
     return cast(dict[str, Any], fields)
+
+
+def without_replaced(fields: dict[str, Any], options: Sequence[str]) -> dict[str, Any]:
+    """The preset without what an option stands in for: a dataset's path for a recipe, and back."""
+    data = fields.get("data")
+    if not isinstance(data, dict):
+        return fields
+    kept = cast(dict[str, Any], data).copy()
+    for given, replaced in (("path", "recipe"), ("recipe", "path")):
+        if any(option.partition("=")[0] == f"--data.{given}" for option in options):
+            kept.pop(replaced, None)
+    return fields | {"data": kept}

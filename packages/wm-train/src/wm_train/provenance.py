@@ -72,7 +72,8 @@ def _git(*args: str) -> str | None:
         done = subprocess.run(
             ["git", "-C", str(Path(__file__).parent), *args],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             check=True,
             timeout=30,
         )
@@ -83,7 +84,9 @@ def _git(*args: str) -> str | None:
 
 def git_state(run_dir: Path) -> GitState:
     """The commit this code stands at; uncommitted changes are kept as `code.patch` in the run."""
-    commit = _git("rev-parse", "HEAD")
+    # Installed into somebody's own checkout, this file stands in a repository that is not ours.
+    ours = _git("ls-files", "--error-unmatch", Path(__file__).name)
+    commit = _git("rev-parse", "HEAD") if ours else None
     if commit is None:
         return GitState(commit=None, dirty=False)
     status = _git("status", "--porcelain") or ""
@@ -99,6 +102,8 @@ def git_state(run_dir: Path) -> GitState:
 
 def lock_sha256() -> str | None:
     """Hash of the uv.lock above this file; None for an installed wheel."""
+    if "site-packages" in Path(__file__).parts:
+        return None  # a lock file above it is its user's
     for folder in Path(__file__).parents:
         lock = folder / "uv.lock"
         if lock.is_file():

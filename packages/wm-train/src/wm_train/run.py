@@ -63,7 +63,7 @@ def train(
 
         # ---------------------------------------------------------------------------------- pairs
         train_split, longest = dataset.examples("train"), config.data.max_tokens
-        pairs = examples.tokenize(train_split, tokenizer, longest, console)
+        pairs = examples.tokenize(train_split, tokenizer, longest, config.optim.batch_size, console)
         _report_pairs(pairs, longest, run_dir, console)
 
         # -------------------------------------------------------------------------------- trainer

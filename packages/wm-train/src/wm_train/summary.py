@@ -50,6 +50,8 @@ def headline(report: EvalReport) -> str:
 
 def closing(manifest: RunManifest) -> RenderableType:
     """Figures of the first and the last evaluation, and the controls that failed."""
+    if not manifest.evaluations:
+        return Text("no evaluation could be made: there are no figures", "bold red")
     first, last = manifest.evaluations[0], manifest.evaluations[-1]
     title = f"{manifest.name}: share of items of the held-out test split"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)

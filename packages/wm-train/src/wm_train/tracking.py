@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from wm_manifest import EvalReport, WandbRef
+from wm_train.errors import ConfigError
 
 if TYPE_CHECKING:
     import wandb
@@ -36,35 +37,20 @@ class Tracker:
             return
         try:
             self._run.log(values)
-        except Exception as error:
+        except Exception as error:  # whatever W&B raises: log.jsonl has the values
             log.warning("W&B did not take a log line: %s", error)
 
     def report(self, report: EvalReport) -> None:
         """Send an evaluation: every figure with its interval's ends, samples as a table."""
-        import wandb
-
+        if self._run is None:
+            return
         values: dict[str, Any] = {"eval/step": report.step, "eval/valid": int(report.valid)}
         for name, figure in report.figures.items():
             if figure.value is not None:
                 values[f"eval/{name}"] = figure.value
             if figure.low is not None and figure.high is not None:
                 values |= {f"eval/{name}.low": figure.low, f"eval/{name}.high": figure.high}
-        columns: list[Any] = [
-            "task",
-            "arm",
-            "system",
-            "prompt",
-            "answer",
-            "expected",
-            "verdict",
-            "passed",
-        ]
-        rows: list[Any] = [
-            [getattr(sample, column) for column in columns] for sample in report.samples
-        ]
-        if self._run is not None:
-            values["eval/samples"] = wandb.Table(columns=columns, data=rows)
-        self.log(values)
+        self.log(values | {"eval/samples": _table(report)})
 
     def image(self, name: str, path: Path) -> None:
         """Send one picture."""
@@ -81,6 +67,14 @@ class Tracker:
             self._run.finish(exit_code=exit_code)
         except Exception as error:
             log.warning("W&B did not close its run: %s", error)
+
+
+def _table(report: EvalReport) -> Any:
+    import wandb
+
+    columns: list[Any] = list(SAMPLE_COLUMNS)
+    rows: list[Any] = [[getattr(s, column) for column in columns] for s in report.samples]
+    return wandb.Table(columns=columns, data=rows)
 
 
 def resolve_mode(mode: Mode) -> Literal["online", "offline", "disabled"]:
@@ -114,6 +108,7 @@ def open_run(
 ) -> Tracker:
     """Open the run ourselves, with an id that the manifest keeps, so that it can be found again."""
     import wandb
+    from wandb.errors import UsageError
 
     resolved = resolve_mode(mode)
     run_id = secrets.token_hex(4)
@@ -123,17 +118,17 @@ def open_run(
     if resolved == "disabled":
         return Tracker(None, ref)
     settings = wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True)
-    run = wandb.init(
-        id=run_id,
-        name=name,
-        project=project,
-        entity=entity,
-        dir=folder,
-        config=config,
-        mode=resolved,
-        resume="allow",
-        settings=settings,
-    )
+    where = {"id": run_id, "name": name, "project": project, "entity": entity, "dir": folder}
+    options: dict[str, Any] = where | {"config": config, "resume": "allow", "settings": settings}
+    try:
+        run = wandb.init(mode=resolved, **options)
+    except UsageError as error:
+        raise ConfigError(f"W&B does not take the tracking settings: {error}") from error
+    except wandb.Error as error:
+        log.warning("W&B cannot be reached, the run is logged offline: %s", error)
+        resolved = "offline"
+        ref = ref.model_copy(update={"mode": resolved})
+        run = wandb.init(mode=resolved, **options)
     run.define_metric("train/*", step_metric="train/step")
     run.define_metric("eval/*", step_metric="eval/step")
     offline_dir = Path(run.dir).parent

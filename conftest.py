@@ -1,0 +1,5 @@
+"""For every package's tests: workers that run side by side must not fight for the same cores."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports torch
