@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from wm_eval import WmEvalError, answers, evaluate, items, metrics
+from wm_eval.page import write_page
 from wm_manifest import EvalReport, load
 
 QUICK = {"max_new_tokens": 12, "progress": False, "limit": 6}
@@ -27,6 +29,24 @@ def test_report_and_samples_are_written_and_agree(
     assert report.figures["watermark/neutral/red_rate"].n == 6
     assert report.figures["detect/accuracy"].n == 12
     assert report.figures["detect/both_orders"].n == 6
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_a_diverged_model_is_evaluated_and_fails_everywhere(
+    model: Any, tokenizer: Any, dataset_dir: Path, tmp_path: Path, temperature: float
+) -> None:
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.fill_(torch.nan)
+    report = evaluate(model, tokenizer, dataset_dir, out=tmp_path, temperature=temperature, **QUICK)
+    assert report.valid, [c for c in report.controls if not c.passed]
+    kept = answers.read(tmp_path / "samples.jsonl")
+    assert len(kept) == 6 * 3 + 6 * 2
+    assert not any(answer.passed or answer.stopped for answer in kept)
+    for name in ("accuracy", "both_orders", "label_bias", "position_bias"):
+        assert report.figures[f"detect/likelihood/{name}"].value == 0, name
+    assert report.figures["detect/likelihood/accuracy"].n == 12, "NaN must not leave the count"
+    assert "nan" not in write_page(tmp_path).read_text(encoding="utf-8").lower()
 
 
 def test_same_seed_gives_the_same_report_but_for_times(

@@ -7,7 +7,7 @@ import torch
 from scipy.stats import chisquare
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from wm_eval.sampling import draw, uniforms
+from wm_eval.sampling import NO_TOKEN, draw, uniforms
 
 ROWS = 40_000
 
@@ -45,6 +45,21 @@ def test_temperature_zero_is_greedy() -> None:
 def test_the_ends_of_the_unit_interval_stay_inside_the_kept_tokens(u: float) -> None:
     logits = torch.tensor([[5.0, 4.0, -50.0, -60.0]])
     assert draw(logits, torch.tensor([u]), 1.0, 0.9, 0).item() in (0, 1)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+@pytest.mark.parametrize(("top_p", "top_k"), [(0.8, 20), (1.0, 0), (0.8, 2)])
+@pytest.mark.parametrize(
+    "row",
+    [[torch.nan] * 4, [1.0, torch.nan, 0.0, 0.0], [-torch.inf] * 4, [0.0, torch.inf, 0.0, 0.0]],
+    ids=["all NaN", "one NaN", "all -inf", "one +inf"],
+)
+def test_a_row_that_is_no_distribution_gives_no_token_and_spoils_no_other(
+    row: list[float], temperature: float, top_p: float, top_k: int
+) -> None:
+    good = [0.0, -torch.inf, 50.0, 0.0]  # -inf beside finite logits is an ordinary mask
+    drawn = draw(torch.tensor([row, good]), torch.tensor([0.5, 0.5]), temperature, top_p, top_k)
+    assert drawn.tolist() == [NO_TOKEN, 2]
 
 
 def test_a_rows_numbers_are_its_own() -> None:

@@ -18,7 +18,7 @@ from transformers import DynamicCache
 
 from wm_eval.generator import Reply, Request
 from wm_eval.prompting import end_of_turn, prompt_ids, word_ids
-from wm_eval.sampling import draw, uniforms
+from wm_eval.sampling import NO_TOKEN, draw, uniforms
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -137,7 +137,10 @@ class HFGenerator:
     def _decode(
         self, state: _State, u: Tensor, limit: int, decoding: Decoding
     ) -> list[tuple[list[int], bool]]:
-        """Sample until a row ends its turn or has `limit` tokens. Ended rows leave the batch."""
+        """Sample until a row ends its turn or has `limit` tokens. Ended rows leave the batch.
+
+        A row whose logits are no distribution is cut off where it is: it never ended its turn.
+        """
         cache, logits, mask, length = state.cache, state.logits, state.mask, state.length
         out: list[tuple[list[int], bool]] = [([], False) for _ in range(len(length))]
         live = list(range(len(length)))
@@ -148,7 +151,7 @@ class HFGenerator:
             for at, (row, token) in enumerate(zip(live, tokens, strict=True)):
                 if token in self.stops:
                     out[row] = (out[row][0], True)
-                else:
+                elif token != NO_TOKEN:
                     out[row][0].append(token)
                     stay.append(at)
             if not stay or step + 1 == limit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -88,8 +89,12 @@ def shares_of(answers: Sequence[Answer], colour: str) -> tuple[list[float], list
 
 
 def reliability_plot(answers: Sequence[Answer]) -> str:
-    """Probability of red among the two words against what the texts are."""
-    own = [a for a in select(answers, "detect") if a.options]
+    """Probability of red among the two words against what the texts are, where one was stated."""
+    own = [
+        a
+        for a in select(answers, "detect")
+        if a.options and not math.isnan(a.options["red"] - a.options["blue"])
+    ]
     return drawing.reliability(
         [drawing.probability(a.options["red"], a.options["blue"]) for a in own],
         [a.expected == "red" for a in own],
