@@ -31,6 +31,6 @@ def likelihood(answers: Sequence[Answer]) -> dict[str, Estimate]:
 
 
 def likelier(answer: Answer) -> str:
-    """The word with the higher log-probability; "none" when neither is: a tie or NaN is no answer."""
+    """The word with the higher log-probability; "none" when neither has it: a tie, or NaN."""
     red, blue = (answer.options[colour] for colour in COLOURS)
     return "red" if red > blue else "blue" if blue > red else "none"
