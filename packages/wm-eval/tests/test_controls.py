@@ -55,6 +55,25 @@ def test_labels_that_can_be_guessed_without_reading(
     assert "shuffled labels give chance" in failed(report)
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 7, 11, None])
+def test_an_oracle_is_valid_at_any_limit(
+    run_script: Callable[..., EvalReport], gold: Gold, dataset_dir: Path, limit: int | None
+) -> None:
+    for script in (gold, lambda request: "blue", lambda request: "red"):
+        report = run_script(script, data=items.read(dataset_dir, limit=limit))
+        assert report.valid, [c for c in report.controls if not c.passed]
+
+
+@pytest.mark.parametrize(("red", "blue"), [(0, 2), (0, 3), (1, 4), (2, 6), (12, 20)])
+def test_labels_of_mostly_one_colour_fail_at_any_size(
+    run_script: Callable[..., EvalReport], dataset_dir: Path, red: int, blue: int
+) -> None:
+    data = items.read(dataset_dir)
+    texts = {c: [i for i in data.detect if i.expected == c] for c in items.COLOURS}
+    data = dataclasses.replace(data, detect=texts["red"][: 2 * red] + texts["blue"][: 2 * blue])
+    assert "shuffled labels give chance" in failed(run_script(lambda request: "blue", data=data))
+
+
 def test_a_neutral_arm_that_is_all_one_colour(run_script: Callable[..., EvalReport]) -> None:
     report = run_script(lambda request: "Hi you")
     assert "neutral arm can serve as a null" in failed(report)
