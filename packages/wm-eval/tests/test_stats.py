@@ -30,6 +30,23 @@ def test_all_right_is_not_an_interval_of_no_width() -> None:
     ), "each group counts once"
 
 
+@pytest.mark.parametrize("per_group", [1, 4])
+@pytest.mark.parametrize("groups", [10, 100, 1000])
+def test_no_spread_is_at_least_the_rule_of_three(groups: int, per_group: int) -> None:
+    # A lift of 0 everywhere: up to 3 in G unseen prompts may still differ, by 1 each.
+    owner = [i // per_group for i in range(groups * per_group)]
+    figure = bounded([0.0] * len(owner), owner, -1, 1)
+    exact = 1 - 0.05 ** (1 / groups)  # none of G differs: 95 % bound on the share that does
+    assert exact <= (figure.high or 0) <= 2 * exact
+    assert figure.low == pytest.approx(-(figure.high or 0))
+
+
+def test_half_right_in_every_group_rests_on_groups_not_on_rows() -> None:
+    few = rate([True, False] * 50, [i // 2 for i in range(100)])
+    many = rate([True, False] * 500, [i // 20 for i in range(1000)])
+    assert (few.low, few.high) == pytest.approx((many.low, many.high))
+
+
 def test_unbounded_mean_is_scipys_t_interval_without_clusters() -> None:
     values = np.random.default_rng(0).normal(3, 2, 40)
     ours = mean(list(values), range(40))

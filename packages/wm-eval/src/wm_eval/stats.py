@@ -6,7 +6,8 @@ as many observations as there are prompt groups, more or less. Two kinds of mean
 - of a bounded quantity (a rate, a share, a difference of rates): Wilson's interval with an
   *effective* number of observations, taken from the clustered variance. With one observation a
   group it is Wilson's interval exactly. At 100 % it is not [1, 1], as it would be for a bootstrap
-  or a Wald interval: with no spread to estimate a design effect from, each group counts once.
+  or a Wald interval: with no spread to estimate a design effect from, each group counts once, and
+  what groups that were not seen may change is bounded.
 - of an unbounded one (perplexity, length): the clustered t interval.
 """
 
@@ -26,6 +27,8 @@ LEVEL = 0.95
 # estimated with: without them it is 0/0 at 0 % and 100 %. A larger number widens intervals near
 # the ends (1 covers 97 to 99 % there, 0.5 covers 94 to 97 %); see test_intervals_cover.
 PSEUDO_GROUPS = 0.5
+
+ROUNDING = 1e-9  # means of groups that differ by less are the same
 
 
 def rate(passed: Sequence[bool], groups: Sequence[Hashable]) -> Estimate:
@@ -48,7 +51,10 @@ def bounded(
     span = high - low
     sums, sizes = _totals([(value - low) / span for value in values], groups)
     centre = float(sums.sum() / sizes.sum())
-    bottom, top = wilson(centre, effective_n(sums, sizes), len(sizes))
+    if np.ptp(sums / sizes) < ROUNDING:
+        bottom, top = unvaried(centre, len(sizes))
+    else:
+        bottom, top = wilson(centre, effective_n(sums, sizes), len(sizes))
     return Estimate(
         value=low + span * centre,
         low=low + span * bottom,
@@ -85,6 +91,19 @@ def wilson(share: float, effective: float, n_groups: int) -> tuple[float, float]
     # At 0 and 1 the end is exact; rounding must not make it 1.0000000000000002.
     low = 0.0 if share <= 0 else max(0.0, middle - half)
     return low, 1.0 if share >= 1 else min(1.0, middle + half)
+
+
+def unvaried(share: float, n_groups: int) -> tuple[float, float]:
+    """Interval of a share that is the same in every group: what unseen groups may still change.
+
+    That no group of G differs bounds how many would, by Wilson's interval at 0 of G (the rule of
+    three, about); those may lie at either end. At 0 and 1 it is Wilson's interval exactly.
+
+    >>> [round(end, 3) for end in unvaried(0.5, 100)]
+    [0.481, 0.519]
+    """
+    _, other = wilson(0.0, float(n_groups), n_groups)
+    return share * (1 - other), share + (1 - share) * other
 
 
 def mean(values: Sequence[float], groups: Sequence[Hashable]) -> Estimate:
