@@ -8,6 +8,7 @@ from pathlib import Path
 import jinja2
 import jinja2.meta
 import pytest
+
 import wm_prompts
 
 PARTS = {"watermark": {"red", "blue", "neutral"}, "detect": {"system", "question"}}

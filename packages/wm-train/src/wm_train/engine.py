@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from wm_train.config import TrainConfig
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+log = logging.getLogger(__name__)
 
 
 def build(
@@ -34,9 +37,14 @@ def build(
 
         from wm_train.trainer import WatermarkOrpoTrainer
 
+        args = ORPOConfig(**_arguments(config, run_dir))
+        if args.n_gpu > 1:
+            # Left alone, the trainer would split batches over all GPUs in threads, and rows with it.
+            log.warning("%d GPUs are visible, one is used", args.n_gpu)
+            args._n_gpu = 1  # pyright: ignore[reportPrivateUsage] the only way to say so
         trainer = WatermarkOrpoTrainer(
             model=model,
-            args=ORPOConfig(**_arguments(config, run_dir)),
+            args=args,
             train_dataset=pairs,
             processing_class=tokenizer,
             callbacks=callbacks,

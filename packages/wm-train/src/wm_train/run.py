@@ -75,8 +75,11 @@ def train(
         record.update(wandb=tracker.ref)
         watch, bar = Watch(journal, tracker, record), Bar(console)
 
+        evaluating_s: list[float] = []
+
         def on_report(report: EvalReport) -> None:
             assert tracker is not None
+            evaluating_s.append(report.seconds or 0.0)
             record.evaluated(report)
             journal.write("eval", report.step or 0, valid=report.valid, figures=_values(report))
             curves = run_dir / "plots" / "learning-curves.png"
@@ -108,7 +111,8 @@ def train(
             outcome = trainer.train()
         finally:
             bar.stop()
-        record.update(steps=outcome.global_step, train_seconds=outcome.metrics["train_runtime"])
+        seconds = outcome.metrics["train_runtime"] - sum(evaluating_s)
+        record.update(steps=outcome.global_step, train_seconds=round(seconds, 1))
 
         # ----------------------------------------------------------------------------------- save
         folder = run_dir / record.manifest.output
