@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard, snapshot_download
 
-from wm_manifest import EvalReport, ReleaseManifest, RunManifest, load
+from wm_manifest import EvalReport, ModelRef, ReleaseManifest, RunManifest, load
 from wm_publish import PublishError, plan, publish, render_card
 
 REPO = "me/wm"
@@ -81,7 +81,8 @@ def test_stale_files_of_an_earlier_release_go_and_foreign_ones_stay(hub, push, m
     push(make_run("full"))
     repo = hub.repos[f"models/{REPO}"]
     repo.commit("Add notes", repo.commits[-1].files | {"NOTES.md": hub.Blob(b"mine", lfs=False)})
-    push(make_run("lora", output="adapter", plots=["plots/detect.png"]))
+    base = ModelRef(location="a/b", revision="c" * 40)
+    push(make_run("lora", output="adapter", base=base, plots=["plots/detect.png"]))
     files = published(hub)
     assert "adapter_model.safetensors" in files
     assert {"model.safetensors", "config.json", "plots/watermark.png"}.isdisjoint(files)

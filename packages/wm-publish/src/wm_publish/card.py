@@ -13,6 +13,7 @@ from wm_manifest import RunManifest, TemplateRef
 from wm_publish import figures, markup
 from wm_publish.errors import PublishError
 from wm_publish.metadata import base_is_on_hub, metadata_yaml
+from wm_publish.public import public_manifest
 
 if TYPE_CHECKING:
     import jinja2
@@ -25,10 +26,12 @@ def render_card(manifest: RunManifest, repo_id: str | None = None) -> str:
     """The README.md of the run's release: Markdown with YAML metadata, the same for the same input.
 
     `repo_id` is where it will be published; without it, where the manifest says it was, if it was.
-    Text from the manifest can hold anything at all: it shows up as text.
+    Text from the manifest can hold anything at all: it shows up as text. Folders of this machine
+    do not show up.
     """
-    first, last = figures.before(manifest), figures.after(manifest)
     repo = repo_id or (manifest.hub.repo_id if manifest.hub else PLACEHOLDER_REPO)
+    manifest = public_manifest(manifest)
+    first, last = figures.before(manifest), figures.after(manifest)
     text = _template().render(
         m=manifest,
         metadata=markup.Safe(metadata_yaml(manifest)),

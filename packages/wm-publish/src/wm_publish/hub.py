@@ -117,8 +117,8 @@ def _refuse_smaller(ours: Item | None, theirs: EvalReport | None, repo_id: str) 
         raise PublishError(
             f"{repo_id} has an evaluation and this run has none; pass --force to remove it"
         )
-    assert isinstance(ours.source, Path)
-    figures = load(EvalReport, ours.source).figures
+    assert isinstance(ours.source, bytes)
+    figures = EvalReport.model_validate_json(ours.source).figures
     for name, published in sorted(theirs.figures.items()):
         if name in figures and figures[name].n < published.n:
             raise PublishError(

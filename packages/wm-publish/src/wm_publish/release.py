@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from wm_manifest import FileRef, ReleaseManifest, RunManifest, load
+from wm_manifest import EvalReport, FileRef, Record, ReleaseManifest, RunManifest, load
 from wm_publish import secrets
 from wm_publish.card import render_card
 from wm_publish.errors import PublishError
 from wm_publish.figures import after, before
 from wm_publish.markup import is_image_path
 from wm_publish.metadata import base_is_on_hub
+from wm_publish.public import public_manifest, public_report, without_folders
 
 CARD = "README.md"
 MANIFEST = "wm_manifest.json"
@@ -79,15 +80,15 @@ def collect(run: Path, manifest: RunManifest, repo_id: str | None = None) -> lis
     """Every file of the release with its bytes' whereabouts, sorted by path, free of secrets."""
     sources: dict[str, Path | bytes] = {
         CARD: render_card(manifest, repo_id).encode("utf-8"),
-        MANIFEST: _public_manifest(manifest),
+        MANIFEST: _json(public_manifest(manifest)),
         **_model_files(run, manifest.output),
     }
-    if manifest.output == "adapter" and not base_is_on_hub(manifest) and (run / "base").exists():
-        sources |= {f"base/{name}": path for name, path in _model_files(run, "base").items()}
-        sources["adapter_config.json"] = _with_base_beside_it(run / "adapter/adapter_config.json")
+    if manifest.output == "adapter":
+        sources |= _base_of_adapter(run, manifest)
     if evaluation := after(manifest) or before(manifest):
         path = _inside(run, evaluation.path)
-        sources[EVALUATION] = _file(path / EVALUATION if path.is_dir() else path, run)
+        report = load(EvalReport, _file(path / EVALUATION if path.is_dir() else path, run))
+        sources[EVALUATION] = _json(public_report(report))
     for plot in manifest.plots:
         if not is_image_path(plot):
             raise PublishError(
@@ -127,26 +128,33 @@ def _shown(sources: list[tuple[str, Path | bytes]]) -> Iterable[tuple[str, Path 
     return track(sources, "Checking files", console=Console(stderr=True), transient=True)
 
 
-def _public_manifest(manifest: RunManifest) -> bytes:
-    # Without the hub's commit: a manifest that named it would differ after every upload.
-    public = manifest.model_copy(update={"hub": None})
-    if not base_is_on_hub(manifest):
-        # A folder of this machine: its path says nothing to others, but may hold a user's name.
-        name = PurePosixPath(manifest.base.location.replace("\\", "/")).name
-        base = manifest.base.model_copy(update={"location": name})
-        public = public.model_copy(update={"base": base})
-    return (public.model_dump_json(indent=2) + "\n").encode("utf-8")
+def _json(record: Record) -> bytes:
+    return (record.model_dump_json(indent=2) + "\n").encode("utf-8")
 
 
-def _with_base_beside_it(config: Path) -> bytes:
-    """An adapter's configuration that names the folder `base`, not where it was on this machine."""
+def _base_of_adapter(run: Path, manifest: RunManifest) -> dict[str, Path | bytes]:
+    """What an adapter needs to find its base: the base itself, unless the hub has it."""
+    base = manifest.base.location
+    if base_is_on_hub(manifest):
+        return _adapter_config(run, base)
+    if not (run / "base").exists():
+        return {}
+    files = {f"base/{name}": path for name, path in _model_files(run, "base").items()}
+    return files | _adapter_config(run, "base", always=True)
+
+
+def _adapter_config(run: Path, base: str, always: bool = False) -> dict[str, Path | bytes]:
+    """The adapter's configuration naming `base`, if it has to change: not a folder from here."""
+    path = run / "adapter/adapter_config.json"
     try:
-        fields = dict(json.loads(config.read_bytes()))
+        fields = dict(json.loads(path.read_bytes()))
     except (ValueError, TypeError) as error:
-        raise PublishError(
-            f"{config}: expected a JSON object, as peft writes it ({error})"
-        ) from None
-    return (json.dumps(fields | {"base_model_name_or_path": "base"}, indent=2) + "\n").encode()
+        raise PublishError(f"{path}: expected a JSON object, as peft writes it ({error})") from None
+    named = str(fields.get("base_model_name_or_path") or "")
+    if not always and without_folders(named) == named:
+        return {}
+    text = json.dumps(fields | {"base_model_name_or_path": base}, indent=2)
+    return {"adapter_config.json": (text + "\n").encode()}
 
 
 def _model_files(run: Path, folder: str) -> dict[str, Path | bytes]:

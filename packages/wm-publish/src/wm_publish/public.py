@@ -1,0 +1,133 @@
+"""Takes the folders of this machine out of records, so that none is published. Reads no file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath
+from typing import Any, cast
+
+from wm_manifest import DatasetUse, EvalReport, ModelRef, RunManifest
+from wm_publish.markup import is_hub_id
+from wm_publish.metadata import base_is_on_hub
+
+# How a path of one machine begins: at its root, a drive, a share, a home, or above the folder that
+# the command ran in. `//` alone is the middle of a URL.
+_START = r"(?:file://|~[\w.-]*(?=[/\\])|[A-Za-z]:(?=[/\\])|\\\\|\.\.(?=[/\\])|/(?!/))"
+_WHOLE = re.compile(rf"{_START}|~(?:[A-Za-z_][\w.-]*)?$|\.\.$")
+_OPTION = re.compile(r"(-{1,2}[\w.-]+=|-[A-Za-z](?=[/~]))(.+)", re.DOTALL)
+_INSIDE = re.compile(
+    rf"""(?P<quote>["'])(?P<quoted>{_START}.*?)(?P=quote)"""
+    rf"""|(?<![\w./\\~<-])(?P<bare>{_START}[^\s"'<>(){{}}\[\],;:=]*)"""
+)
+_HOMES = re.compile(r"(?:[A-Za-z]:)?/(?:home|Users)/[^/]+|/root|~[^/]*")
+
+
+def public_manifest(manifest: RunManifest) -> RunManifest:
+    """`manifest` as others may see it: every local path cut to its last name, nothing else changed.
+
+    It also loses the hub's commit: a manifest that named it would differ after every upload.
+    """
+    wandb, dataset = manifest.wandb, manifest.dataset
+    if wandb and wandb.sync_command:
+        command = without_folders(wandb.sync_command)
+        wandb = wandb.model_copy(update={"sync_command": command})
+    attempts = [
+        a.model_copy(update={"cause": without_folders(a.cause) if a.cause else a.cause})
+        for a in manifest.attempts
+    ]
+    return manifest.model_copy(
+        update={
+            "hub": None,
+            "command": [without_folders(part) for part in manifest.command],
+            "config": _everywhere(manifest.config),
+            "base": manifest.base if base_is_on_hub(manifest) else _local(manifest.base),
+            "dataset": _dataset(dataset) if dataset else None,
+            "wandb": wandb,
+            "attempts": attempts,
+        }
+    )
+
+
+def public_report(report: EvalReport) -> EvalReport:
+    """`report` as others may see it: where its model and adapter are, without their folders."""
+    model = report.model
+    location = model.location if is_hub_id(model.location) else last_name(model.location)
+    adapter = model.adapter and without_folders(model.adapter)
+    model = model.model_copy(update={"location": location, "adapter": adapter})
+    return report.model_copy(update={"model": model})
+
+
+def without_folders(text: str) -> str:
+    r"""`text` with every absolute or home-relative path in it cut to its last name.
+
+    >>> without_folders("--runs-dir=/home/me/my runs"), without_folders("~/models/base/")
+    ('--runs-dir=my runs', 'base')
+    >>> without_folders("Qwen/Qwen3-0.6B"), without_folders("runs/demo"), without_folders("--x=1/2")
+    ('Qwen/Qwen3-0.6B', 'runs/demo', '--x=1/2')
+    >>> without_folders("no file '/home/me/a b.json', see https://host/page")
+    "no file 'a b.json', see https://host/page"
+    """
+    if option := _OPTION.fullmatch(text):
+        return option[1] + without_folders(option[2])
+    if _WHOLE.match(text) and "\n" not in text:
+        return last_name(text)
+    return _INSIDE.sub(_cut, text)
+
+
+def last_name(path: str) -> str:
+    r"""The last name of a path of any system; of a home, which names its user, `~`.
+
+    >>> last_name(r"C:\models\base"), last_name("/home/me"), last_name("/")
+    ('base', '~', '/')
+    """
+    clean = path.removeprefix("file://").replace("\\", "/").rstrip("/")
+    if _HOMES.fullmatch(clean):
+        return "~"
+    return clean.rpartition("/")[2] or path
+
+
+def _cut(match: re.Match[str]) -> str:
+    if match["quote"]:
+        return match["quote"] + last_name(match["quoted"]) + match["quote"]
+    return last_name(match["bare"])
+
+
+def _everywhere(value: Any) -> Any:
+    if isinstance(value, str | PurePath):
+        return without_folders(str(value))
+    if isinstance(value, dict):
+        items = cast("dict[str, Any]", value).items()
+        return {without_folders(key): _everywhere(item) for key, item in items}
+    if isinstance(value, list | tuple):
+        return [_everywhere(item) for item in cast("list[Any] | tuple[Any, ...]", value)]
+    return value
+
+
+def _local(base: ModelRef) -> ModelRef:
+    # Without the revision, or the name alone could pass for a model of the hub.
+    name = last_name(base.location)
+    return base.model_copy(update={"location": name, "revision": None})
+
+
+def _dataset(dataset: DatasetUse) -> DatasetUse:
+    sources = [
+        source.model_copy(
+            update={
+                "location": source.location
+                if source.kind == "hub" and is_hub_id(source.location)
+                else without_folders(source.location),
+                "files": [
+                    ref.model_copy(update={"path": without_folders(ref.path)})
+                    for ref in source.files
+                ],
+            }
+        )
+        for source in dataset.sources
+    ]
+    return dataset.model_copy(
+        update={
+            "path": without_folders(dataset.path),
+            "recipe": _everywhere(dataset.recipe),
+            "sources": sources,
+        }
+    )
