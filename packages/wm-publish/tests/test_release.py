@@ -75,6 +75,24 @@ def test_adapter_of_a_hub_model_leaves_its_base_where_it_is(make_run):
     assert not [ref for ref in plan(run).files if ref.path.startswith("base/")]
 
 
+@pytest.mark.parametrize("location", ["/home/alice/mybase", "models/mybase", "/home/alice/base"])
+def test_adapter_of_a_base_outside_the_run_is_refused_in_one_line(make_run, location):
+    run = make_run(output="adapter", base=ModelRef(location=location))
+    with pytest.raises(
+        PublishError, match=r"publish that base first and train from its hub id"
+    ) as e:
+        plan(run)
+    assert location in str(e.value)
+    assert "\n" not in str(e.value)
+
+
+def test_base_folder_of_another_name_is_not_published_as_the_base(make_run):
+    run = make_run(output="adapter", base=ModelRef(location="/home/alice/mybase"))
+    (run / "base").mkdir()
+    with pytest.raises(PublishError, match="a folder outside the run"):
+        plan(run)
+
+
 def test_interrupted_run_without_a_model_says_so(make_run):
     run = make_run(status="interrupted")
     for path in (run / "model").iterdir():

@@ -16,7 +16,7 @@ from wm_publish.errors import PublishError
 from wm_publish.figures import after, before
 from wm_publish.markup import is_image_path
 from wm_publish.metadata import base_is_on_hub
-from wm_publish.public import public_manifest, public_report, without_folders
+from wm_publish.public import last_name, public_manifest, public_report, without_folders
 
 CARD = "README.md"
 MANIFEST = "wm_manifest.json"
@@ -137,8 +137,12 @@ def _base_of_adapter(run: Path, manifest: RunManifest) -> dict[str, Path | bytes
     base = manifest.base.location
     if base_is_on_hub(manifest):
         return _adapter_config(run, base)
-    if not (run / "base").exists():
-        return {}
+    # Bases that wm-train builds are in the run, in the folder `base`.
+    if last_name(base) != "base" or not (run / "base").is_dir():
+        raise PublishError(
+            f"{run}: the base of this adapter, {base!r}, is a folder outside the run that nobody "
+            "else can load; publish that base first and train from its hub id (--model.base)"
+        )
     files = {f"base/{name}": path for name, path in _model_files(run, "base").items()}
     return files | _adapter_config(run, "base", always=True)
 
