@@ -95,6 +95,10 @@ def test_a_failed_control_exits_3_and_says_which(
         ({"--temperature": "-1"}, "temperature is -1.0"),
         ({"--top-p": "0"}, "top_p is 0.0"),
         ({"--batch-size": "0"}, "batch_size is 0"),
+        ({"--out": "/proc/x/y"}, "--out /proc/x/y cannot be made a folder"),
+        ({"--out": __file__}, "cannot be made a folder (File exists)"),
+        ({"--device": "cuda:99"}, "--device cuda:99 cannot be used"),
+        ({"--device": "abacus"}, "--device abacus cannot be used"),
         ({"--trained-with": "/nowhere/m.json"}, "neither a run's nor a dataset's manifest"),
     ],
 )
@@ -111,6 +115,62 @@ def test_bad_input_is_one_line_and_exit_2(
     assert code == 2
     assert err.count("error: ") == 1
     assert message in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("model/model.safetensors", cut),
+        ("model/model.safetensors", lambda path: path.write_bytes(b"")),
+        ("model/config.json", lambda path: path.write_text("{")),
+        ("model/tokenizer.json", lambda path: path.write_text("{")),
+        ("adapter/adapter_model.safetensors", cut),
+        ("adapter/adapter_model.safetensors", lambda path: path.write_bytes(b"")),
+    ],
+)
+def test_a_damaged_file_of_a_model_is_one_line_and_exit_2(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    model_dir: Path,
+    adapter_dir: Path,
+    dataset_dir: Path,
+    file: str,
+    damage: Callable[[Path], Any],
+) -> None:
+    damage(tmp_path / file)
+    code, _, err = run(
+        capsys, "--model", model_dir, "--adapter", adapter_dir, "--data", dataset_dir,
+        "--device", "cpu",
+    )  # fmt: skip
+    assert code == 2
+    assert str(tmp_path / file.split("/")[0]) in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+def test_out_is_refused_before_the_model_is_loaded(
+    capsys: pytest.CaptureFixture[str], dataset_dir: Path
+) -> None:
+    code, _, err = run(
+        capsys, "--model", "/nowhere/model", "--data", dataset_dir, "--out", "/proc/x/y"
+    )
+    assert code == 2
+    assert "--out /proc/x/y" in err
+
+
+def test_a_file_that_cannot_be_written_is_one_line_and_exit_2(
+    capsys: pytest.CaptureFixture[str], run_script: Callable[..., Any], tmp_path: Path
+) -> None:
+    run_script(lambda request: "", out=tmp_path)
+    (tmp_path / "report.html").mkdir()
+    code, _, err = run(capsys, "report", tmp_path)
+    assert code == 2
+    assert err.startswith("error: ")
+    assert "report.html" in err
     assert "Traceback" not in err
 
 

@@ -77,11 +77,13 @@ def evaluate_command(
     """
     from rich.console import Console
 
-    from wm_eval.loading import load_model
+    from wm_eval.loading import load_model, output_folder
     from wm_eval.partial import stamp
     from wm_eval.run import evaluate, model_ref
     from wm_eval.show import table, warning
 
+    if out is not None:
+        output_folder(out)  # before a model that takes minutes to load
     loaded, tokenizer = load_model(model, adapter, dtype=dtype, device=device)
     report = evaluate(
         loaded,
@@ -150,7 +152,7 @@ def main(tokens: list[str] | None = None) -> None:
 
     try:
         code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
-    except (CycloptsError, WmEvalError) as error:
+    except (CycloptsError, WmEvalError, OSError) as error:  # OSError: a full or unreadable disk
         print(f"error: {error}", file=sys.stderr)
         sys.exit(BAD_INPUT)
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Loads a model, its tokenizer and an adapter for evaluation. Evaluates nothing.
+"""Makes ready what an evaluation needs: model, tokenizer, adapter, folder. Evaluates nothing.
 
 Local folders and hub ids alike. Every way in which the parts do not fit together is an error with
 the two sides in it: a wrong base answers fluently and scores badly.
@@ -30,6 +30,7 @@ def load_model(
     CPU, where half precision is slow and is widened to float32.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if dtype not in DTYPES:
@@ -37,19 +38,45 @@ def load_model(
     location = str(location)
     _check_model(location)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    _check_device(device)
     wanted: Any = "auto" if dtype == "auto" else getattr(torch, dtype)
     if dtype == "auto" and device == "cpu":
         wanted = torch.float32
     try:
         tokenizer: Any = cast(Any, AutoTokenizer).from_pretrained(location)
         model: Any = cast(Any, AutoModelForCausalLM).from_pretrained(location, dtype=wanted)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise WmEvalError(
             f"{location} cannot be loaded as a causal model: {_short(error)}"
         ) from error
     if adapter is not None:
         model = _with_adapter(model, location, str(adapter))
-    return cast("PreTrainedModel", model.to(device).eval()), tokenizer
+    try:
+        placed = model.to(device).eval()
+    except RuntimeError as error:  # the device's memory is too small, or taken
+        raise WmEvalError(f"{location} cannot be put on {device}: {_short(error)}") from error
+    return cast("PreTrainedModel", placed), tokenizer
+
+
+def output_folder(out: Path) -> None:
+    """Make the folder, so that one that cannot be is refused before any work is done."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WmEvalError(
+            f"--out {out} cannot be made a folder ({error.strerror}); give one that can be written"
+        ) from error
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter when torch is built without CUDA
+        raise WmEvalError(
+            f"--device {device} cannot be used: {_short(error)}; give cpu, or leave --device out"
+        ) from error
 
 
 def _check_model(location: str) -> None:
@@ -73,12 +100,13 @@ def _check_model(location: str) -> None:
 def _with_adapter(model: Any, location: str, adapter: str) -> Any:
     """The model with the adapter on it, if it was made for this model."""
     from peft import PeftModel
+    from safetensors import SafetensorError
 
     config = _adapter_config(adapter)
     _check_base(config, location, adapter)
     try:
         adapted: Any = PeftModel.from_pretrained(model, adapter)
-    except (RuntimeError, ValueError, OSError, KeyError) as error:
+    except (RuntimeError, ValueError, OSError, KeyError, SafetensorError) as error:
         raise WmEvalError(
             f"the adapter {adapter} does not fit the model {location}; it was made for "
             f"{config.get('base_model_name_or_path')}: {_short(error)}"
