@@ -15,7 +15,15 @@ import pytest
 from wm_eval import WmEvalError, items
 from wm_eval.generator import Request
 from wm_eval.show import warning
-from wm_manifest import EvalReport
+from wm_manifest import (
+    DatasetUse,
+    EvalReport,
+    GitState,
+    Hardware,
+    ModelRef,
+    RunManifest,
+    save,
+)
 
 Gold = Callable[[Request], str]
 
@@ -110,17 +118,93 @@ def test_a_dataset_of_another_codebook(
     assert failed(run_script(lambda request: "", data=items.read(own_dataset_dir))) == [name]
 
 
-def test_a_wording_that_changed_since_the_dataset_was_built(
-    own_dataset_dir: Path, run_script: Callable[..., EvalReport]
+Templates = list[dict[str, Any]]
+
+
+def changed(id: str) -> Callable[[Templates], Templates]:
+    return lambda all: [t | {"sha256": "0" * 64} if t["id"] == id else t for t in all]
+
+
+def without(start: str) -> Callable[[Templates], Templates]:
+    return lambda all: [t for t in all if not t["id"].startswith(start)]
+
+
+# What is done to a record of templates, and whether the control of that record must fail.
+RECORDS = [
+    ("changed watermark", changed("watermark/red/plain"), True),
+    ("changed neutral", changed("watermark/neutral/plain"), True),
+    ("missing watermark", without("watermark/red/plain"), True),
+    ("missing detect", without("detect/system/plain"), True),
+    ("empty", without(""), True),
+    ("no neutral wordings, as wm-data writes it", without("watermark/neutral/"), False),
+    ("another of an unused wording", changed("watermark/red/role"), False),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "fails"), [case[1:] for case in RECORDS], ids=[case[0] for case in RECORDS]
+)
+def test_wordings_that_the_dataset_was_not_built_with(
+    own_dataset_dir: Path,
+    run_script: Callable[..., EvalReport],
+    change: Callable[[Templates], Templates],
+    fails: bool,
 ) -> None:
     path = own_dataset_dir / "manifest.json"
     manifest = json.loads(path.read_text())
-    for template in manifest["templates"]:
-        if template["id"] == "watermark/red/plain":
-            template["sha256"] = "0" * 64
-    path.write_text(json.dumps(manifest))
+    path.write_text(json.dumps(manifest | {"templates": change(manifest["templates"])}))
     report = run_script(lambda request: "", data=items.read(own_dataset_dir))
-    assert failed(report) == ["prompt templates are the dataset's"]
+    assert failed(report) == (["prompt templates are the dataset's"] if fails else [])
+
+
+@pytest.mark.parametrize(
+    ("change", "fails"),
+    [
+        *(case[1:] for case in RECORDS),
+        (changed("detect/question/plain"), True),
+    ],
+    ids=[*(case[0] for case in RECORDS), "changed detect"],
+)
+def test_wordings_that_the_run_was_not_trained_with(
+    own_dataset_dir: Path,
+    tmp_path: Path,
+    run_script: Callable[..., EvalReport],
+    change: Callable[[Templates], Templates],
+    fails: bool,
+) -> None:
+    data = items.read(own_dataset_dir)
+    built = json.loads((own_dataset_dir / "manifest.json").read_text())
+    run = RunManifest(
+        name="by-hand",
+        status="finished",
+        created_at="2026-01-01T00:00:00+00:00",
+        command=[],
+        preset=None,
+        config={},
+        seed=0,
+        git=GitState(commit=None, dirty=False),
+        lock_sha256=None,
+        packages={},
+        python="3.11",
+        hardware=Hardware(platform="x", cpu="x", cores=1, memory_gib=1.0),
+        base=ModelRef(location="x"),
+        dataset=DatasetUse(
+            name="by-hand",
+            path="own",
+            manifest_sha256="0" * 64,
+            recipe={},
+            seed=0,
+            sources=[],
+            splits={},
+            dropped={},
+        ),
+        templates=change(built["templates"]),
+        codebook="v1",
+        output="model",
+    )
+    save(run, tmp_path / "manifest.json")
+    report = run_script(lambda request: "", data=data, trained_with=tmp_path / "manifest.json")
+    assert failed(report) == (["prompt templates are the training run's"] if fails else [])
 
 
 def test_the_named_training_set_is_checked_too(

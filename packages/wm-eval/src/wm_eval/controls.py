@@ -6,7 +6,7 @@ arm's is the one that does not block: it tells what a sound figure does not show
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import wm_prompts
@@ -14,7 +14,7 @@ import wm_score
 from wm_eval.answers import Answer, select
 from wm_eval.errors import WmEvalError
 from wm_eval.items import COLOURS, Dataset, Item, groups_of
-from wm_manifest import Control, DatasetManifest, ManifestError, RunManifest, load
+from wm_manifest import Control, DatasetManifest, ManifestError, RunManifest, TemplateRef, load
 
 GOLD_AT_LEAST = 0.99
 SHUFFLED_AT_MOST = 0.55
@@ -35,7 +35,7 @@ def run_controls(
         shuffled_labels(answers),
         neutral_false_positives(answers),
         unseen_groups("test groups unseen in training", data, data.path),
-        templates(data.manifest, [*data.watermark, *data.detect]),
+        templates("prompt templates are the dataset's", data, data.manifest.templates),
     ]
     if trained_with is not None:
         controls += training_record(data, trained_with, chat_template_sha256)
@@ -122,17 +122,34 @@ def unseen_groups(name: str, data: Dataset, folder: Path) -> Control:
     )
 
 
-def templates(manifest: DatasetManifest, items: Sequence[Item]) -> Control:
-    """The wordings used here are byte for byte those that the dataset was built with."""
-    built = {template.id: template.sha256 for template in manifest.templates}
-    used = {f"watermark/{i.arm}/{i.variant}" for i in items if i.task == "watermark"}
-    other = [id for id in sorted(used) if id in built and built[id] != wm_prompts.sha256(id)]
+def templates(name: str, data: Dataset, recorded: Sequence[TemplateRef]) -> Control:
+    """The wordings used here are byte for byte the recorded ones.
+
+    A wording that the record does not have counts as differing. The neutral arm's is the exception:
+    nothing is trained or built with it, so datasets need not record it.
+    """
+    known = {template.id: template.sha256 for template in recorded}
+    other = [
+        id
+        for id, digest in wordings(data).items()
+        if (known[id] != digest if id in known else not id.startswith("watermark/neutral/"))
+    ]
     return Control(
-        name="prompt templates are the dataset's",
+        name=name,
         passed=not other,
         value=float(len(other)),
         expected="0 templates differ" + (f"; differing: {', '.join(other)}" if other else ""),
     )
+
+
+def wordings(data: Dataset) -> dict[str, str | None]:
+    """Id and sha256 of each wording used: watermark prompts are rendered here by wm-prompts, detect
+    prompts come from the dataset, with the sha256 that its manifest has for them, or None."""
+    built = {template.id: template.sha256 for template in data.manifest.templates}
+    watermark = {f"watermark/{item.arm}/{item.variant}" for item in data.watermark}
+    detect = {f"detect/{part}/{i.variant}" for i in data.detect for part in ("question", "system")}
+    rendered: dict[str, str | None] = {id: wm_prompts.sha256(id) for id in sorted(watermark)}
+    return rendered | {id: built.get(id) for id in sorted(detect)}
 
 
 def training_record(
@@ -154,17 +171,9 @@ def training_record(
     if run.dataset is None:
         raise WmEvalError(f"--trained-with {manifest}: this run never had a dataset")
     folder = manifest.parent / run.dataset.path
-    trained: Mapping[str, str] = {template.id: template.sha256 for template in run.templates}
-    used = {f"watermark/{item.arm}/{item.variant}" for item in data.watermark}
-    other = [id for id in sorted(used) if id in trained and trained[id] != wm_prompts.sha256(id)]
     return [
         unseen_groups("test groups unseen in the training run", data, folder),
-        Control(
-            name="prompt templates are the training run's",
-            passed=not other,
-            value=float(len(other)),
-            expected="0 templates differ" + (f"; differing: {', '.join(other)}" if other else ""),
-        ),
+        templates("prompt templates are the training run's", data, run.templates),
         Control(
             name="chat template is the training run's",
             passed=run.chat_template_sha256 in (None, chat_template_sha256),
