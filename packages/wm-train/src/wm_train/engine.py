@@ -39,7 +39,7 @@ def build(
 
         args = ORPOConfig(**_arguments(config, run_dir))
         if args.n_gpu > 1:
-            # Left alone, the trainer would split batches over all GPUs in threads, and rows with it.
+            # Left alone, the trainer would split batches, and with them rows, over all of them.
             log.warning("%d GPUs are visible, one is used", args.n_gpu)
             args._n_gpu = 1  # pyright: ignore[reportPrivateUsage] the only way to say so
         trainer = WatermarkOrpoTrainer(
