@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import wm_train.presets
+
 ROOT = Path(__file__).parents[1]
 PATTERNS = ("*.md", "docs/**/*.md", "packages/*/*.md", "packages/*/docs/*.md", "prompts/*.md")
 PAGES = sorted(
@@ -63,3 +65,15 @@ def test_links_resolve(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
         if not target.startswith(("http://", "https://", "mailto:")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(p.relative_to(ROOT)) for p in PAGES])
+def test_nothing_is_left_to_fill_in(page: Path) -> None:
+    assert not re.findall(r"__[A-Z]+__", page.read_text("utf-8"))
+
+
+def test_the_readme_shows_the_preset_that_is_shipped() -> None:
+    steps = wm_train.presets.load("demo")["optim"]["steps"]
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert f"step {steps}" in text
+    assert f"eval/step-{steps:06d}" in text
