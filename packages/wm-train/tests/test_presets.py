@@ -12,7 +12,8 @@ from wm_train.errors import ConfigError
 
 @pytest.mark.parametrize("name", presets.names())
 def test_shipped_preset_is_valid(name: str) -> None:
-    TrainConfig.model_validate(presets.load(name))
+    config = TrainConfig.model_validate(presets.load(name))
+    assert config.model_dump(exclude_unset=True)["model"] == presets.load(name)["model"]
 
 
 @pytest.mark.parametrize(
