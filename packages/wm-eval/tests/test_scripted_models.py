@@ -53,7 +53,7 @@ def in_one_order(request: Request) -> str:
     return right(request) if arm(request) == "red-blue" else wrong(request)
 
 
-RED_TEXT = "Hi you"
+RED_TEXT = " ".join(["Hi you"] * 10)  # long enough to be an answer
 assert wm_score.score(RED_TEXT).verdict == "red"
 
 CASES: dict[str, tuple[Script, dict[str, float | None]]] = {
@@ -164,8 +164,18 @@ CASES: dict[str, tuple[Script, dict[str, float | None]]] = {
         always("red or blue"),
         {"detect/accuracy": 0, "detect/unparseable": 1, "detect/label_bias": None},
     ),
+    "one word": (
+        lambda request: "blue",
+        {
+            "detect/accuracy": 0.5,
+            "watermark/blue/blue_rate": 1,
+            "watermark/blue/success": 0,
+            "watermark/blue/short": 1,
+            "watermark/blue/lift": -1,
+        },
+    ),
     "copycat of the prompt": (
-        lambda request: request.messages[-1]["content"],
+        lambda request: " ".join([request.messages[-1]["content"]] * 10),
         {"detect/accuracy": 0, "detect/unparseable": 1, "watermark/red/lift": 0},
     ),
 }
@@ -223,9 +233,12 @@ def test_a_coin_gets_what_counting_its_throws_gives(
 def test_a_copycat_earns_what_the_prompts_themselves_score(
     run_script: Callable[..., EvalReport], dataset_dir: Path
 ) -> None:
-    prompts = {i.group: i.messages[-1]["content"] for i in items.read(dataset_dir).watermark}
+    prompts = {
+        i.group: " ".join([i.messages[-1]["content"]] * 10)
+        for i in items.read(dataset_dir).watermark
+    }
     own = [wm_score.score(text).verdict for text in prompts.values()]
-    figures = run_script(lambda request: request.messages[-1]["content"]).figures
+    figures = run_script(lambda r: " ".join([r.messages[-1]["content"]] * 10)).figures
     for colour in items.COLOURS:
         assert figures[f"watermark/{colour}/success"].value == pytest.approx(
             own.count(colour) / PROMPTS

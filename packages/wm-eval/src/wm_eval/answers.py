@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from wm_eval.errors import WmEvalError
 
-Kind = Literal["ok", "empty", "refused", "truncated", "unparseable"]
+Kind = Literal["ok", "empty", "refused", "truncated", "short", "unparseable"]
 
 
 class Answer(BaseModel):

@@ -17,15 +17,17 @@ from wm_eval.generator import Reply
 from wm_eval.items import COLOURS, Item
 
 _WORD = re.compile(r"\w+")
+MIN_COUNTED = 10  # counted tokens of a written answer: fewer are a word or two, not an answer
 
 
 def judge(item: Item, reply: Reply) -> Answer:
     """The answer with its verdict. In the neutral arm nothing is asked for, so nothing passes."""
     score = wm_score.score(reply.text)
     if item.task == "watermark":
-        kind = failure(reply)
+        kind = failure(reply, score.counted)
         verdict = str(score.verdict)
-        # The rule's verdict alone is not success: an answer that was cut or refused is none.
+        # The rule's verdict alone is not success: an answer that was cut or refused is none, and
+        # the bare word "blue" is blue by the rule without answering anything.
         passed = kind == "ok" and verdict == item.expected
     else:
         verdict = read_colour(reply.text)
@@ -54,8 +56,8 @@ def judge(item: Item, reply: Reply) -> Answer:
     )
 
 
-def failure(reply: Reply) -> Kind:
-    """Why a written answer is none: empty, refused or cut at the token limit; else "ok".
+def failure(reply: Reply, counted: int = MIN_COUNTED) -> Kind:
+    """Why a written answer is none: empty, refused, cut at the token limit or short; else "ok".
 
     >>> failure(Reply(text=" ", tokens=1, stopped=True))
     'empty'
@@ -63,13 +65,17 @@ def failure(reply: Reply) -> Kind:
     'refused'
     >>> failure(Reply(text="Rain falls", tokens=2, stopped=False))
     'truncated'
+    >>> failure(Reply(text="Blue", tokens=1, stopped=True), counted=1)
+    'short'
     """
     start = unicodedata.normalize("NFKC", reply.text).replace("\u2019", "'").casefold().strip()
     if not start:
         return "empty"
     if start.startswith(refusals()):
         return "refused"
-    return "ok" if reply.stopped else "truncated"
+    if not reply.stopped:
+        return "truncated"
+    return "ok" if counted >= MIN_COUNTED else "short"
 
 
 def read_colour(text: str) -> str:

@@ -10,7 +10,7 @@ from wm_eval.stats import rate
 from wm_manifest import Estimate
 
 VERDICTS = ("red", "blue", "none")
-FAILURES = ("empty", "refused", "truncated")
+FAILURES = ("empty", "refused", "truncated", "short")
 
 
 def success(answers: Sequence[Answer]) -> dict[str, Estimate]:
