@@ -45,7 +45,7 @@ def train(
     try:
         # ----------------------------------------------------------------------------------- data
         dataset_dir = run_dir / "dataset"
-        console.print(f"[bold]{record.manifest.name}[/] → {run_dir}")
+        console.print(f"[bold]{record.manifest.name}[/] → {run_dir}", soft_wrap=True)
         data.bring(config.data, dataset_dir, progress=console.is_terminal)
         dataset = wm_data.read(dataset_dir)
         described = dataset.manifest
