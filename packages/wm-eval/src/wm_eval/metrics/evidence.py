@@ -17,7 +17,8 @@ def evidence(answers: Sequence[Answer]) -> dict[str, Estimate]:
     """Per arm and colour: mean calibrated p, and the share of answers with p at most 1 %.
 
     p is wm-score's default: for each genre it ships an upper bound of the rate at which unmarked
-    text of that length is as extreme, on distinct tokens, and the largest of these. The neutral arm's share is the false-positive rate here.
+    text of that length is as extreme, on distinct tokens, and the largest of these. The neutral
+    arm's share is the false-positive rate here.
     """
     figures: dict[str, Estimate] = {}
     for arm in ARMS:
