@@ -83,6 +83,12 @@ def test_rows_come_back_in_order_and_as_they_were(run, tmp_path):
     assert again.count("wm_score") == 3
 
 
+def test_a_byte_order_mark_before_the_first_row_is_left_out(run):
+    status, out, _ = run("--jsonl", "text", stdin=b'\xef\xbb\xbf{"text": "one"}\n')
+    assert status == 0
+    assert json.loads(out)["text"] == "one"
+
+
 def test_rows_are_read_one_at_a_time(monkeypatch):
     rows = iter([b'{"t": "a"}\n', b'{"t": "b"}\n'])
     found = reading.rows(rows, "x", "t", "strict")

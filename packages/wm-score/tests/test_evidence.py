@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 import random
 from pydoc_data import topics
@@ -91,8 +93,7 @@ def test_more_marked_text_is_more_evidence():
 def test_no_text_is_no_evidence(null):
     found = wm_score.evidence("... !!", null)
     assert (found.distinct_even, found.distinct_odd) == (0, 0)
-    assert found.red_p > 0.2
-    assert found.blue_p > 0.2
+    assert found.red_p == found.blue_p == 1.0
 
 
 def test_tails_are_the_binomial_ones_at_dispersion_1():
@@ -143,6 +144,38 @@ def test_a_bad_null_file_is_refused(tmp_path, content):
     path.write_text(content)
     with pytest.raises(wm_score.InputError, match=r"null\.json"):
         wm_score.load_null(str(path))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("share", [0.0, 0.0]),
+        ("share", [1.0, 0.0]),
+        ("share", [float("nan"), 0.0]),
+        ("share", [0.5, float("inf")]),
+        ("dispersion", [float("nan"), 0.0]),
+        ("dispersion", [float("inf"), 0.0]),
+        ("reach", [0, 64]),
+        ("reach", [64, 16]),
+        ("red", [float("nan")] * 200),
+        ("documents", float("inf")),
+    ],
+)
+def test_a_null_file_with_an_impossible_figure_is_refused(tmp_path, field, value):
+    record = json.loads(nulls.shipped()["code"].to_json())
+    if field == "red":
+        record["blue"] = value
+    record[field] = value
+    path = tmp_path / "null.json"
+    path.write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(wm_score.InputError, match=r"null\.json"):
+        wm_score.load_null(str(path))
+
+
+def test_a_steep_line_of_shares_ends_before_0_and_1():
+    steep = dataclasses.replace(nulls.shipped()["code"], share=(0.5, 0.4), reach=(2, 4096))
+    for n in (2, 64, 4096):
+        assert all(0 < p <= 1 for p in steep.p(n // 2, n - n // 2))
 
 
 def test_too_few_documents_are_refused():

@@ -58,6 +58,8 @@ class Null:
 
     def p(self, even: int, odd: int) -> tuple[float, float]:
         """Ranks of a text with so many distinct even and odd ids: p for red, p for blue."""
+        if not even + odd:
+            return 1.0, 1.0
         red, blue = self._as_extreme(even, odd)
         return (1 + red) / (1 + self.pieces), (1 + blue) / (1 + self.pieces)
 
@@ -67,6 +69,8 @@ class Null:
         A rank is right on average over the pieces that a null could have been fitted on; with
         few of them as extreme, the rate of such text may be half as high or twice.
         """
+        if not even + odd:
+            return 1.0, 1.0
         red, blue = self._as_extreme(even, odd)
         return highest_rate(red, self.pieces), highest_rate(blue, self.pieces)
 
@@ -99,7 +103,7 @@ class Null:
         """
         within = min(max(distinct, self.reach[0]), self.reach[1])
         doublings = math.log2(within / CENTRE)
-        share = self.share[0] + self.share[1] * doublings
+        share = min(0.99, max(0.01, self.share[0] + self.share[1] * doublings))
         dispersion = max(0.3, self.dispersion[0] + self.dispersion[1] * doublings)
         return share, max(1.0, dispersion) if distinct > self.reach[1] else dispersion
 
@@ -284,7 +288,7 @@ def load(path: str) -> Null:
         raise InputError(f'null {path}: no "format": "{FORMAT}"; make it with `wm-score calibrate`')
     try:
         return from_record(cast("dict[str, Any]", record))
-    except (KeyError, TypeError, ValueError) as problem:
+    except (KeyError, TypeError, ValueError, OverflowError) as problem:
         raise InputError(f"null {path}: {problem!r}; make it with `wm-score calibrate`") from None
 
 
@@ -296,7 +300,7 @@ def from_record(record: dict[str, Any]) -> Null:
     red, blue = sorted(map(float, record["red"])), sorted(map(float, record["blue"]))
     if len(red) < FEWEST or len(red) != len(blue):
         raise ValueError(f"{len(red)} red and {len(blue)} blue tails, expected {FEWEST} or more")
-    return Null(
+    null = Null(
         name=str(record["name"]),
         source=str(record["source"]),
         documents=int(record["documents"]),
@@ -306,3 +310,18 @@ def from_record(record: dict[str, Any]) -> Null:
         red=tuple(red),
         blue=tuple(blue),
     )
+    _check(null)
+    return null
+
+
+def _check(null: Null) -> None:
+    """Raises ValueError for figures that no text can give, NaN among them."""
+    for field, possible in {
+        "share": 0 < null.share[0] < 1 and math.isfinite(null.share[1]),
+        "dispersion": null.dispersion[0] > 0 and all(map(math.isfinite, null.dispersion)),
+        "reach": 1 <= null.reach[0] <= null.reach[1],
+        "red": all(0 <= tail <= 1 for tail in null.red),
+        "blue": all(0 <= tail <= 1 for tail in null.blue),
+    }.items():
+        if not possible:
+            raise ValueError(f"{field} {repr(getattr(null, field))[:40]} is impossible")

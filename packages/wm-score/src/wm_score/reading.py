@@ -92,6 +92,8 @@ def rows(file: BinaryIO, name: str, field: str, errors: str) -> Iterator[tuple[s
         except UnicodeDecodeError as problem:
             raise not_utf8(f"{name}, line {number}", offset + problem.start) from None
         offset += len(raw)
+        if number == 1:
+            line = line.lstrip("\ufeff")  # a byte order mark, as some editors put it
         if not line.strip():
             continue
         yield line, text_of(line, f"{name}, line {number}", field)
