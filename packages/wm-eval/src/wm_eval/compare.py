@@ -12,7 +12,7 @@ from scipy import stats as scipy_stats
 from wm_eval import answers as answers_file
 from wm_eval.answers import Answer, pairs
 from wm_eval.errors import WmEvalError
-from wm_eval.items import COLOURS
+from wm_eval.question import COLOURS
 from wm_eval.stats import bounded
 from wm_manifest import Estimate, EvalReport, ManifestError, load
 

@@ -12,7 +12,7 @@ from wm_eval import answers as answers_file
 from wm_eval import drawing
 from wm_eval.answers import Answer, select
 from wm_eval.compare import read_report
-from wm_eval.items import ARMS, COLOURS
+from wm_eval.question import ARMS, COLOURS
 from wm_eval.show import HEADLINES, failed_controls, interval, number, pieces
 from wm_manifest import EvalReport
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import wm_score
 from wm_eval.answers import Answer, select
-from wm_eval.items import ARMS, COLOURS
+from wm_eval.question import ARMS, COLOURS
 from wm_manifest import Control, Estimate, EvalReport, Piece, Sample
 
 if TYPE_CHECKING:

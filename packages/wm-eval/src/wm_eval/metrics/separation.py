@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats as scipy_stats
 
 from wm_eval.answers import Answer, select
-from wm_eval.items import COLOURS
+from wm_eval.question import COLOURS
 from wm_eval.stats import from_influence, rate
 from wm_manifest import Estimate
 
