@@ -27,6 +27,7 @@ class WatermarkEvalCallback(TrainerCallback):
 
     `start`, `during` and `final` are keyword arguments of `evaluate` for step 0, for the
     evaluations on the way and for the last one; others go to all. `start` defaults to `during`.
+    Only the last one has the extras (see `evaluate`) unless it is asked otherwise.
     With `out`, reports are written to `out/step-000000` and so on. `every=0`: only before and
     after. All ranks evaluate, the main one reports. Too little memory halves the batch, and in the
     end skips an evaluation with a warning: it never ends a training.
@@ -52,8 +53,8 @@ class WatermarkEvalCallback(TrainerCallback):
         self.on_report = on_report
         self.out = Path(out) if out is not None else None
         self.at_start, self.at_end = at_start, at_end
-        self.start = {**evaluate_kwargs, **(start or during or {})}
-        self.during = {**evaluate_kwargs, **(during or {})}
+        self.start = {"extras": False, **evaluate_kwargs, **(start or during or {})}
+        self.during = {"extras": False, **evaluate_kwargs, **(during or {})}
         self.final = {**evaluate_kwargs, **(final or {})}
         self.tokenizer = tokenizer
 

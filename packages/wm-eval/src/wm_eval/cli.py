@@ -79,7 +79,8 @@ def evaluate_command(
 
     from wm_eval.loading import load_model, output_folder
     from wm_eval.partial import stamp
-    from wm_eval.run import evaluate, model_ref
+    from wm_eval.record import model_ref
+    from wm_eval.run import evaluate
     from wm_eval.show import table, warning
 
     if out is not None:
