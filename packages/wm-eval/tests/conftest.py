@@ -325,6 +325,8 @@ def run_script(dataset_dir: Path, decoding: Decoding) -> Callable[..., EvalRepor
     def run(script: Callable[[Request], str | Reply], **kwargs: Any) -> EvalReport:
         data = kwargs.pop("data", None) or items.read(dataset_dir)
         model = ModelRef(location="a script")
+        if "base" in kwargs:  # (script, likelihood) of the base model
+            kwargs["base"] = Scripted(*kwargs["base"])
         return evaluate_with(Scripted(script), data, decoding, model, progress=False, **kwargs)
 
     return run
