@@ -111,8 +111,7 @@ def test_accuracy_by_length_and_share_is_that_of_the_texts_in_the_band(
     scores = {id: wm_score.score(item.text) for id, item in by_id.items()}
 
     def share(id: str) -> float:
-        own = scores[id].red_share if by_id[id].expected == "red" else scores[id].blue_share
-        return own
+        return scores[id].red_share if by_id[id].expected == "red" else scores[id].blue_share
 
     def script(request: Request) -> str:
         if request.id not in by_id:
