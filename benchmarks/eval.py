@@ -2,7 +2,9 @@
 
 The plain loop is what one writes first: `generate` on padded batches in the order of the data, and
 one forward pass for each order and answer word of a text. Both sides ask the same items with the
-same settings and number of rows a batch. Prints seconds, the ratio of CPU time, and how far the
+same settings and number of rows a batch. Random weights never end an answer, so that every row
+would run to the token limit: one id in `ENDS_ONE_IN` ends an answer here, on both sides, which
+gives answers of many lengths, as those of a trained model are. Prints seconds, the ratio of CPU time, and how far the
 log-probabilities of the two sides are apart. Use OMP_NUM_THREADS=1: idle threads spin.
 
     uv run python benchmarks/eval.py DATASET_DIR --limit 40
@@ -25,6 +27,9 @@ from wm_eval.prompting import prompt_ids, prompt_text, word_ids
 from wm_eval.asking import WORD_TOKENS, request
 from wm_manifest import Decoding
 from wm_train.demo_base import build
+
+
+ENDS_ONE_IN = 40  # about the length of an answer of the demo's dataset
 
 
 def ours(model: Any, tokenizer: Any, data: items.Dataset, decoding: Decoding) -> dict[str, Any]:
@@ -127,6 +132,9 @@ def main() -> None:
         batch_size=args.batch_size,
         seed=0,
     )
+    if not args.model:
+        end = [tokenizer.eos_token_id, *range(0, len(tokenizer), ENDS_ONE_IN)]
+        model.generation_config.eos_token_id = end
     few = items.read(args.dataset, limit=2)
     for side in (ours, plain):
         side(model, tokenizer, few, decoding)

@@ -24,6 +24,11 @@ def evaluate_command(
     model: str,
     data: Path,
     adapter: str | None = None,
+    base: str | None = None,
+    revision: str | None = None,
+    adapter_revision: str | None = None,
+    base_revision: str | None = None,
+    extras: bool = True,
     out: Path | None = None,
     split: str = "test",
     limit: int | None = None,
@@ -47,7 +52,18 @@ def evaluate_command(
     data
         Dataset folder, as wm-data writes it.
     adapter
-        LoRA adapter, a folder or hub id, put on the model.
+        LoRA adapter, a folder or hub id, put on the model. The model without it is then the base
+        that it is compared with.
+    base
+        Model that a fully trained one came from: asked the same, and the answers' perplexity.
+    revision
+        Branch, tag or commit of a model from the hub.
+    adapter_revision
+        The same of an adapter.
+    base_revision
+        The same of the base.
+    extras
+        Base model, texts in length bands, the model's own texts: more to ask, no other figure.
     out
         Folder for eval.json and samples.jsonl; a killed evaluation goes on there.
     split
@@ -77,7 +93,8 @@ def evaluate_command(
     """
     from rich.console import Console
 
-    from wm_eval.loading import load_model, output_folder
+    from wm_eval.errors import WmEvalError
+    from wm_eval.loading import check_same_tokens, load_model, output_folder
     from wm_eval.partial import stamp
     from wm_eval.record import model_ref
     from wm_eval.run import evaluate
@@ -85,7 +102,17 @@ def evaluate_command(
 
     if out is not None:
         output_folder(out)  # before a model that takes minutes to load
-    loaded, tokenizer = load_model(model, adapter, dtype=dtype, device=device)
+    if base is not None and (adapter is not None or not extras):
+        instead = "--adapter, whose base is the model" if adapter else "--no-extras"
+        raise WmEvalError(f"--base {base} goes with no {instead}; leave one of them out")
+    if base is None and base_revision is not None:
+        raise WmEvalError(f"--base-revision {base_revision} needs --base")
+    loaded, tokenizer = load_model(model, adapter, dtype, device, revision, adapter_revision)
+    below, below_ref = None, None
+    if base is not None:
+        below, other = load_model(base, None, dtype, device, base_revision)
+        check_same_tokens(tokenizer, other, base)
+        below_ref = model_ref(below, base, revision=base_revision)
     report = evaluate(
         loaded,
         tokenizer,
@@ -100,8 +127,11 @@ def evaluate_command(
         batch_size=batch_size,
         out=out,
         trained_with=trained_with,
-        model_ref=model_ref(loaded, model, adapter),
-        weights=[*stamp(model, adapter), dtype],
+        model_ref=model_ref(loaded, model, adapter, revision, adapter_revision),
+        weights=[*stamp(model, adapter, base), dtype, f"{revision} {adapter_revision}"],
+        extras=extras,
+        base="auto" if below is None else below,
+        base_ref=below_ref,
     )
     console = Console()
     console.print(table(report, every_figure=all_figures))

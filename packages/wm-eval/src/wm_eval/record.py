@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import wm_prompts
 from wm_eval.question import HELD_OUT, Dataset
@@ -27,9 +27,24 @@ def describe(model: PreTrainedModel) -> ModelRef:
     )
 
 
-def model_ref(model: PreTrainedModel, location: str, adapter: str | None = None) -> ModelRef:
-    """A model by the names that it was asked for under."""
-    return describe(model).model_copy(update={"location": location, "adapter": adapter})
+def model_ref(
+    model: PreTrainedModel,
+    location: str,
+    adapter: str | None = None,
+    revision: str | None = None,
+    adapter_revision: str | None = None,
+) -> ModelRef:
+    """A model by the names that it was asked for under; `revision` as asked, else the commit that
+    the hub gave, which a folder has none of."""
+    commit = getattr(cast(Any, model).config, "_commit_hash", None)
+    return describe(model).model_copy(
+        update={
+            "location": location,
+            "adapter": adapter,
+            "revision": commit or revision,
+            "adapter_revision": adapter_revision,
+        }
+    )
 
 
 def used_templates(data: Dataset) -> list[TemplateRef]:

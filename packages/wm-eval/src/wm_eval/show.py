@@ -25,6 +25,10 @@ HEADLINES = (
     "watermark/neutral/blue_rate",
     "watermark/red/lift",
     "watermark/blue/lift",
+    "watermark/red/lift_over_base",
+    "watermark/blue/lift_over_base",
+    "watermark/red/base_perplexity_ratio",
+    "watermark/blue/base_perplexity_ratio",
     "watermark/red/red_share",
     "watermark/blue/blue_share",
     "watermark/neutral/red_share",
@@ -37,6 +41,10 @@ HEADLINES = (
     "detect/unparseable",
     "detect/likelihood/accuracy",
     "detect/likelihood/both_orders",
+    "detect/likelihood/calibration_error",
+    "detect/own/both_orders",
+    "unmarked/red_false_positives",
+    "unmarked/blue_false_positives",
 )
 
 
