@@ -53,14 +53,14 @@ def test_lift_and_perplexity_over_a_scripted_base(run_script: Callable[..., Eval
         "watermark/red/lift_over_base": 0.5,
         "watermark/blue/base_success": 0,
         "watermark/blue/lift_over_base": 0,
-        "watermark/red/base_perplexity": math.e**3,
-        "watermark/neutral/base_perplexity": math.e,
-        "watermark/red/base_perplexity_ratio": math.e**2,
-        "watermark/blue/base_perplexity_ratio": math.e,
+        "watermark/red/base_ppl": math.e**3,
+        "watermark/neutral/base_ppl": math.e,
+        "watermark/red/base_ppl_ratio": math.e**2,
+        "watermark/blue/base_ppl_ratio": math.e,
     }
     assert {name: figures[name].value for name in expected} == pytest.approx(expected)
     assert figures["watermark/red/lift_over_base"].n == 12
-    assert (figures["watermark/red/base_perplexity"].low or 0) == pytest.approx(math.e**3)
+    assert (figures["watermark/red/base_ppl"].low or 0) == pytest.approx(math.e**3)
 
 
 def test_an_empty_answer_has_no_perplexity_and_n_says_so(
@@ -74,9 +74,9 @@ def test_an_empty_answer_has_no_perplexity_and_n_says_so(
         return "" if arm(request.id) == "blue" else RED_TEXT
 
     figures = run_script(silent_when_blue, base=(lambda r: RED_TEXT, likelihood)).figures
-    assert figures["watermark/red/base_perplexity"].value == pytest.approx(math.e**2)
-    assert "watermark/blue/base_perplexity" not in figures
-    assert "watermark/blue/base_perplexity_ratio" not in figures
+    assert figures["watermark/red/base_ppl"].value == pytest.approx(math.e**2)
+    assert "watermark/blue/base_ppl" not in figures
+    assert "watermark/blue/base_ppl_ratio" not in figures
     assert figures["watermark/blue/lift_over_base"].value == 0
 
 
@@ -131,7 +131,7 @@ def test_the_base_of_an_adapter_is_the_same_weights_without_it(
     for answer in below:
         assert answer.answer == alone[answer.id.removeprefix("base/")].answer
     assert [a.answer for a in below] != [a.answer for a in kept[:12]], "the adapter does nothing"
-    assert report.figures["watermark/red/base_perplexity"].n == 4
+    assert report.figures["watermark/red/base_ppl"].n == 4
     assert report.base is not None
     assert {name: p.requires_grad for name, p in adapted.named_parameters()} == frozen
     again = evaluate(adapted, tokenizer, dataset_dir, **options)

@@ -214,7 +214,7 @@ def test_brier_and_reliability_of_a_model_that_says_80_percent_red(
     stated = {"red": math.log(0.8), "blue": math.log(0.2)}
     figures = run_script(lambda request: Reply("red", 1, True, stated)).figures
     assert figures["detect/likelihood/brier"].value == pytest.approx((0.2**2 + 0.8**2) / 2)
-    assert figures["detect/likelihood/calibration_error"].value == pytest.approx(0.3)
+    assert figures["detect/likelihood/ece"].value == pytest.approx(0.3)
     assert figures["detect/likelihood/reliability/0.8-0.9"].value == 0.5
     assert figures["detect/likelihood/reliability/0.8-0.9"].n == 96
     assert figures["detect/likelihood/reliability/0.1-0.2"].n == 0

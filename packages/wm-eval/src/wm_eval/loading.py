@@ -129,11 +129,8 @@ def _adapter_config(adapter: str, revision: str | None = None) -> dict[str, Any]
         import huggingface_hub
 
         try:
-            path = Path(
-                cast(Any, huggingface_hub).hf_hub_download(
-                    adapter, "adapter_config.json", revision=revision
-                )
-            )
+            hub: Any = huggingface_hub
+            path = Path(hub.hf_hub_download(adapter, "adapter_config.json", revision=revision))
         except (
             Exception
         ) as error:  # the hub's client has a dozen of its own, and those of its transport
@@ -170,7 +167,7 @@ def _check_revision(option: str, revision: str | None, location: str | Path | No
 
 def check_same_tokens(tokenizer: Any, other: Any, base: str) -> None:
     """Refuse a base model that reads other ids for the same text: its figures would be noise."""
-    if cast(Any, tokenizer).get_vocab() != cast(Any, other).get_vocab():
+    if tokenizer.get_vocab() != other.get_vocab():
         raise WmEvalError(
             f"--base {base} has another vocabulary than the model; give the model that it was "
             "trained from"

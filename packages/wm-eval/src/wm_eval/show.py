@@ -27,8 +27,8 @@ HEADLINES = (
     "watermark/blue/lift",
     "watermark/red/lift_over_base",
     "watermark/blue/lift_over_base",
-    "watermark/red/base_perplexity_ratio",
-    "watermark/blue/base_perplexity_ratio",
+    "watermark/red/base_ppl_ratio",
+    "watermark/blue/base_ppl_ratio",
     "watermark/red/red_share",
     "watermark/blue/blue_share",
     "watermark/neutral/red_share",
@@ -41,7 +41,7 @@ HEADLINES = (
     "detect/unparseable",
     "detect/likelihood/accuracy",
     "detect/likelihood/both_orders",
-    "detect/likelihood/calibration_error",
+    "detect/likelihood/ece",
     "detect/own/both_orders",
     "unmarked/red_false_positives",
     "unmarked/blue_false_positives",
@@ -155,6 +155,7 @@ def pick_samples(answers: Sequence[Answer]) -> list[Sample]:
 
 def sample(answer: Answer) -> Sample:
     """An answer as the manifest keeps it."""
+    assert answer.task != "unmarked", "nobody answered with an unmarked text"
     system = [m["content"] for m in answer.messages if m["role"] == "system"]
     user = [m["content"] for m in answer.messages if m["role"] == "user"]
     return Sample(

@@ -44,10 +44,10 @@ def base(answers: Sequence[Answer]) -> dict[str, Estimate]:
             )
         losses = [(loss, a.group) for a in own if (loss := nll(a)) is not None]
         if losses:
-            figures[f"{name}/base_perplexity"] = exponential(losses)
+            figures[f"{name}/base_ppl"] = exponential(losses)
         paired = [(loss - neutral[g], g) for loss, g in losses if g in neutral]
         if arm in COLOURS and paired:
-            figures[f"{name}/base_perplexity_ratio"] = exponential(paired)
+            figures[f"{name}/base_ppl_ratio"] = exponential(paired)
     return figures
 
 

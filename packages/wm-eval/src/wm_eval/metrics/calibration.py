@@ -32,7 +32,7 @@ def calibration(answers: Sequence[Answer]) -> dict[str, Estimate]:
     ]
     figures = {
         "detect/likelihood/brier": bounded(squares, groups),
-        "detect/likelihood/calibration_error": calibration_error(stated, happened, groups),
+        "detect/likelihood/ece": calibration_error(stated, happened, groups),
     }
     for number in range(BINS):
         part = [i for i, p in enumerate(stated) if bin_of(p) == number]
