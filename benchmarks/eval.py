@@ -2,10 +2,10 @@
 
 The plain loop is what one writes first: `generate` on padded batches in the order of the data, and
 one forward pass for each order and answer word of a text. Both sides ask the same items with the
-same settings and number of rows a batch. Random weights never end an answer, so that every row
-would run to the token limit: one id in `ENDS_ONE_IN` ends an answer here, on both sides, which
-gives answers of many lengths, as those of a trained model are. Prints seconds, the ratio of CPU time, and how far the
-log-probabilities of the two sides are apart. Use OMP_NUM_THREADS=1: idle threads spin.
+same settings and number of rows a batch. Random weights never end an answer: without `--model` one
+id in `ENDS_ONE_IN` does, on both sides, so that lengths differ as a trained model's do. Prints
+seconds, the ratio of CPU time, and how far the log-probabilities of the two sides are apart. Use
+OMP_NUM_THREADS=1: idle threads spin.
 
     uv run python benchmarks/eval.py DATASET_DIR --limit 40
 """
