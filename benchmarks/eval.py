@@ -22,12 +22,11 @@ import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from wm_eval import items, load_model
+from wm_eval.asking import WORD_TOKENS, request
 from wm_eval.hf import HFGenerator
 from wm_eval.prompting import prompt_ids, prompt_text, word_ids
-from wm_eval.asking import WORD_TOKENS, request
 from wm_manifest import Decoding
 from wm_train.demo_base import build
-
 
 ENDS_ONE_IN = 40  # about the length of an answer of the demo's dataset
 

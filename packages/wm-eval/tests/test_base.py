@@ -12,12 +12,19 @@ import torch
 
 from wm_eval import answers, evaluate, items
 from wm_eval.asking import request
+from wm_eval.compare import compare
 from wm_eval.generator import Continuation, Likelihood, Reply, Request
 from wm_eval.hf import HFGenerator
 from wm_eval.prompting import prompt_ids, word_ids
 from wm_manifest import Decoding, EvalReport
 
 RED_TEXT = " ".join(["Hi you"] * 10)
+NUMBERS = {
+    "watermark/red/success": 12,
+    "watermark/blue/success": 12,
+    "detect/accuracy": 96,
+    "detect/both_orders": 48,
+}
 NLL = {"red": 3.0, "blue": 2.0, "neutral": 1.0}
 
 
@@ -193,3 +200,16 @@ def test_the_base_gets_the_random_numbers_of_what_it_is_compared_with(
     item = items.read(dataset_dir, limit=1).watermark[0]
     below = dataclasses.replace(item, id=f"base/{item.id}")
     assert request(below, decoding).seed == request(item, decoding).seed
+
+
+def test_what_the_base_and_the_own_texts_answered_is_not_compared(
+    run_script: Callable[..., EvalReport], gold: Callable[[Request], str], tmp_path: Path
+) -> None:
+    """A base that is always wrong beside a model that is always right: B is still as good as A."""
+    run_script(gold, out=tmp_path / "a", extras=False)
+    weigh = (lambda request: "Hi", lambda one: Likelihood(-1.0, 1))
+    run_script(gold, out=tmp_path / "b", base=weigh)
+    for found in compare(tmp_path / "a", tmp_path / "b"):
+        assert (found.a, found.b) == (1, 1), found.name
+    for found in compare(tmp_path / "b", tmp_path / "b"):
+        assert (found.a, found.difference.n) == (1, NUMBERS[found.name]), found.name

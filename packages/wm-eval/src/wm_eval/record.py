@@ -47,6 +47,12 @@ def model_ref(
     )
 
 
+def without_adapter(model: ModelRef) -> ModelRef:
+    """The model below an adapter. Its parameters are not counted: those of the adapter are in."""
+    unknown = {"adapter": None, "adapter_revision": None, "parameters": None}
+    return model.model_copy(update=unknown)
+
+
 def used_templates(data: Dataset) -> list[TemplateRef]:
     """The templates behind the items: ours for watermark, the dataset's record for detect."""
     used = {f"watermark/{item.arm}/{item.variant}" for item in data.watermark}

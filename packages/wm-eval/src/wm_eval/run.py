@@ -21,7 +21,7 @@ from wm_eval.generator import Generator
 from wm_eval.judge import unmarked
 from wm_eval.partial import Partial
 from wm_eval.question import Dataset
-from wm_eval.record import describe, sha256, used_templates, versions
+from wm_eval.record import describe, sha256, used_templates, versions, without_adapter
 from wm_eval.show import pick_samples
 from wm_eval.texts import own_texts
 from wm_manifest import Decoding, EvalReport, ModelRef, save
@@ -126,14 +126,17 @@ def evaluate_with(
     started, clock = datetime.now(UTC), time.monotonic()
     template_sha256 = sha256(chat_template) if chat_template else None
 
-    asked = [*data.watermark, *data.detect, *(data.bands if extras else [])]
+    asked = [*data.watermark, *data.detect]
+    bands = data.bands if extras else []
     partial = None
     if out is not None and weights is not None:
-        asked_ids = [item.id for item in asked]
+        asked_ids = [item.id for item in [*asked, *bands]]
         what = (weights, data.sha256, asked_ids, decoding.model_dump(), template_sha256)
         against = base_ref.model_dump() if base_ref else base is not None
         partial = Partial(Path(out), [*what, hardware, versions(), extras, against])
     answers = ask(generator, asked, decoding, progress, partial)
+    # The extras are asked apart: in batches of their own, they change no other answer.
+    answers += ask(generator, bands, decoding, progress, partial)
     if extras:
         wordings = sorted({item.variant for item in data.detect})
         own = own_texts(answers, wordings, decoding.seed)
@@ -149,7 +152,7 @@ def evaluate_with(
 
     report = EvalReport(
         model=model,
-        base=(base_ref or model.model_copy(update={"adapter": None})) if base else None,
+        base=(base_ref or without_adapter(model)) if base else None,
         dataset=data.manifest.name,
         dataset_sha256=data.sha256,
         split=data.split,
