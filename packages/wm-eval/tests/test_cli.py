@@ -270,3 +270,36 @@ def test_a_base_or_revision_that_cannot_be_meant_is_refused(
     )  # fmt: skip
     assert code == 2
     assert message in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("largest", "taken"), [(1000, 256), (100, 64), (1, 1), (0, None)])
+def test_an_automatic_batch_is_the_largest_that_memory_is_enough_for(
+    capsys: pytest.CaptureFixture[str],
+    model_dir: Path,
+    dataset_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    largest: int,
+    taken: int | None,
+) -> None:
+    import torch
+
+    from wm_eval.hf import HFGenerator
+
+    real = HFGenerator._answer
+
+    def answer(self: Any, *args: Any) -> Any:
+        if self.batch_size > largest:
+            raise torch.OutOfMemoryError("no memory")
+        return real(self, *args)
+
+    monkeypatch.setattr(HFGenerator, "_answer", answer)
+    code, _, err = run(
+        capsys, "--model", model_dir, "--data", dataset_dir, "--limit", 1, "--device", "cpu",
+        "--max-new-tokens", 2, "--batch-size", "auto", "--out", tmp_path / "e",
+    )  # fmt: skip
+    if taken is None:
+        assert (code, "not enough memory for even one answer" in err) == (2, True)
+    else:
+        assert code == 0, err
+        assert load(EvalReport, tmp_path / "e" / "eval.json").decoding.batch_size == taken

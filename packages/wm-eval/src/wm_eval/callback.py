@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from transformers import TrainerCallback
 
-from wm_eval.preserve import preserved
+from wm_eval.preserve import halving, preserved
 from wm_eval.run import BATCH_SIZE, evaluate
 
 if TYPE_CHECKING:
@@ -85,22 +84,18 @@ class WatermarkEvalCallback(TrainerCallback):
         tokenizer = self.tokenizer or kwargs["processing_class"]
         main = bool(state.is_world_process_zero)
         out = self.out / f"step-{state.global_step:06d}" if self.out and main else None
-        batch_size = int(options.get("batch_size", BATCH_SIZE))
         settings: dict[str, Any] = {
             "progress": main,
             **options,
             "step": state.global_step,
             "out": out,
         }
+
+        def run(rows: int) -> EvalReport:
+            return evaluate(model, tokenizer, self.dataset_dir, **settings, batch_size=rows)
+
         with preserved(model, tokenizer):
-            report = None
-            while report is None and batch_size:
-                try:
-                    settings["batch_size"] = batch_size
-                    report = evaluate(model, tokenizer, self.dataset_dir, **settings)
-                except torch.OutOfMemoryError:
-                    torch.cuda.empty_cache()
-                    batch_size //= 2
+            report = halving(run, int(settings.pop("batch_size", BATCH_SIZE)))
         if report is None:
             warnings.warn(
                 f"step {state.global_step}: not enough memory to evaluate even one answer at a "

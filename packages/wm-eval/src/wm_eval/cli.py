@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
 BAD_INPUT = 2
 FAILED_CONTROL = 3
 INTERRUPTED = 130
+AUTO_BATCH_SIZE = 256
 
 app = App(
     name="wm-eval",
@@ -37,7 +39,7 @@ def evaluate_command(
     top_p: float = 0.8,
     top_k: int = 20,
     max_new_tokens: int | None = None,
-    batch_size: int = 64,
+    batch_size: int | Literal["auto"] = 64,
     dtype: str = "auto",
     device: str | None = None,
     trained_with: Path | None = None,
@@ -81,7 +83,7 @@ def evaluate_command(
     max_new_tokens
         Longest answer; by default half as long again as the longest gold answer.
     batch_size
-        Answers sampled together.
+        Answers sampled together; auto halves 256 until the GPU's memory is enough.
     dtype
         auto, float32, bfloat16 or float16.
     device
@@ -96,6 +98,7 @@ def evaluate_command(
     from wm_eval.errors import WmEvalError
     from wm_eval.loading import check_same_tokens, load_model, output_folder
     from wm_eval.partial import stamp
+    from wm_eval.preserve import halving
     from wm_eval.record import model_ref
     from wm_eval.run import evaluate
     from wm_eval.show import table, warning
@@ -113,7 +116,8 @@ def evaluate_command(
         below, other = load_model(base, None, dtype, device, base_revision)
         check_same_tokens(tokenizer, other, base)
         below_ref = model_ref(below, base, revision=base_revision)
-    report = evaluate(
+    settled = functools.partial(
+        evaluate,
         loaded,
         tokenizer,
         data,
@@ -124,7 +128,6 @@ def evaluate_command(
         top_p=top_p,
         top_k=top_k,
         max_new_tokens=max_new_tokens,
-        batch_size=batch_size,
         out=out,
         trained_with=trained_with,
         model_ref=model_ref(loaded, model, adapter, revision, adapter_revision),
@@ -133,6 +136,12 @@ def evaluate_command(
         base="auto" if below is None else below,
         base_ref=below_ref,
     )
+    if batch_size == "auto":
+        report = halving(lambda rows: settled(batch_size=rows), AUTO_BATCH_SIZE)
+        if report is None:
+            raise WmEvalError(f"{model}: not enough memory for even one answer at a time")
+    else:
+        report = settled(batch_size=batch_size)
     console = Console()
     console.print(table(report, every_figure=all_figures))
     if out is not None:
