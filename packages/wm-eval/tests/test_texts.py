@@ -105,7 +105,7 @@ def test_a_reader_of_long_texts_alone_is_right_on_the_long_band_alone(
 def test_accuracy_by_length_and_share_is_that_of_the_texts_in_the_band(
     run_script: Callable[..., EvalReport], dataset_dir: Path
 ) -> None:
-    """A reader that is right on texts of 26 to 50 counted tokens, and on no other."""
+    """A reader that is right on texts with less than 60 % of their colour, and on no other."""
     data = items.read(dataset_dir)
     by_id = {item.id: item for item in data.detect}
     scores = {id: wm_score.score(item.text) for id, item in by_id.items()}
