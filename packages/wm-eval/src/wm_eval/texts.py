@@ -106,6 +106,7 @@ def own_texts(answers: Sequence[Answer], wordings: Sequence[str], seed: int) -> 
 def _example(answer: Answer, variant: str, order: str) -> dict[str, Any]:
     """The model's answer as a detect example of the dataset's layout."""
     first, second = order.split("-")
+    system = wm_prompts.render(f"detect/system/{variant}")
     question = wm_prompts.render(
         f"detect/question/{variant}", text=answer.answer, first=first, second=second
     )
@@ -115,7 +116,7 @@ def _example(answer: Answer, variant: str, order: str) -> dict[str, Any]:
         "variant": variant,
         "order": order,
         "prompt": [
-            {"role": "system", "content": wm_prompts.render(f"detect/system/{variant}")},
+            {"role": "system", "content": system},
             {"role": "user", "content": question},
         ],
     }
