@@ -2,8 +2,10 @@
 
 The plain loop is what one writes first: `generate` on padded batches in the order of the data, and
 one forward pass for each order and answer word of a text. Both sides ask the same items with the
-same settings and number of rows a batch. Prints seconds, the ratio of CPU time, and how far the
-log-probabilities of the two sides are apart. Use OMP_NUM_THREADS=1: idle threads spin.
+same settings and number of rows a batch. Random weights never end an answer: without `--model` one
+id in `ENDS_ONE_IN` does, on both sides, so that lengths differ as a trained model's do. Prints
+seconds, the ratio of CPU time, and how far the log-probabilities of the two sides are apart. Use
+OMP_NUM_THREADS=1: idle threads spin.
 
     uv run python benchmarks/eval.py DATASET_DIR --limit 40
 """
@@ -20,11 +22,13 @@ import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from wm_eval import items, load_model
+from wm_eval.asking import WORD_TOKENS, request
 from wm_eval.hf import HFGenerator
 from wm_eval.prompting import prompt_ids, prompt_text, word_ids
-from wm_eval.run import WORD_TOKENS, request
 from wm_manifest import Decoding
 from wm_train.demo_base import build
+
+ENDS_ONE_IN = 40  # about the length of an answer of the demo's dataset
 
 
 def ours(model: Any, tokenizer: Any, data: items.Dataset, decoding: Decoding) -> dict[str, Any]:
@@ -127,6 +131,9 @@ def main() -> None:
         batch_size=args.batch_size,
         seed=0,
     )
+    if not args.model:
+        end = [tokenizer.eos_token_id, *range(0, len(tokenizer), ENDS_ONE_IN)]
+        model.generation_config.eos_token_id = end
     few = items.read(args.dataset, limit=2)
     for side in (ours, plain):
         side(model, tokenizer, few, decoding)

@@ -17,7 +17,7 @@ import pytest
 import wm_prompts
 import wm_score
 from wm_eval import items
-from wm_eval.generator import Reply, Request
+from wm_eval.generator import Continuation, Likelihood, Reply, Request
 from wm_manifest import (
     DatasetManifest,
     Decoding,
@@ -291,8 +291,13 @@ def decoding() -> Decoding:
 class Scripted:
     """Answers each request with a function of it: the model of a table test."""
 
-    def __init__(self, script: Callable[[Request], str | Reply]) -> None:
+    def __init__(
+        self,
+        script: Callable[[Request], str | Reply],
+        likelihood: Callable[[Continuation], Likelihood] | None = None,
+    ) -> None:
         self.script = script
+        self.likelihood = likelihood
 
     def answer(
         self, requests: Sequence[Request], decoding: Decoding, done: Collection[str] = ()
@@ -305,6 +310,12 @@ class Scripted:
                 given = Reply(text=given, tokens=len(given.split()), stopped=True)
             yield {request.id: given}
 
+    def likelihoods(
+        self, asked: Sequence[Continuation], done: Collection[str] = ()
+    ) -> Iterator[dict[str, Likelihood]]:
+        assert self.likelihood is not None, "this script was not to be asked for likelihoods"
+        yield {one.id: self.likelihood(one) for one in asked if one.id not in done}
+
 
 @pytest.fixture
 def run_script(dataset_dir: Path, decoding: Decoding) -> Callable[..., EvalReport]:
@@ -314,6 +325,8 @@ def run_script(dataset_dir: Path, decoding: Decoding) -> Callable[..., EvalRepor
     def run(script: Callable[[Request], str | Reply], **kwargs: Any) -> EvalReport:
         data = kwargs.pop("data", None) or items.read(dataset_dir)
         model = ModelRef(location="a script")
+        if "base" in kwargs:  # (script, likelihood) of the base model
+            kwargs["base"] = Scripted(*kwargs["base"])
         return evaluate_with(Scripted(script), data, decoding, model, progress=False, **kwargs)
 
     return run
@@ -326,6 +339,8 @@ def gold(dataset_dir: Path) -> Callable[[Request], str]:
     known = {item.id: item for item in [*data.watermark, *data.detect]}
 
     def answer(request: Request) -> str:
+        if request.id.startswith("detect-"):  # a text that is not the split's: told by its id
+            return request.id.split("/")[-2]
         item = known[request.id]
         return item.text if item.task == "watermark" else str(item.expected)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from wm_eval.cli import main
+from wm_manifest import EvalReport, load
 
 # peft 0.21 asks transformers for an attribute under its old name.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
@@ -203,3 +204,102 @@ def test_an_adapter_of_another_shape_or_without_weights(
     code, _, err = run(capsys, "--model", wider, "--adapter", adapter_dir, "--data", dataset_dir)
     assert code == 2
     assert "has no adapter_model.safetensors" in err
+
+
+@pytest.fixture
+def base_dir(tmp_path: Path, make_model: Callable[..., Any], tokenizer: Any) -> Path:
+    folder = tmp_path / "base"
+    make_model(seed=1).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_a_named_base_is_asked_too_and_recorded(
+    capsys: pytest.CaptureFixture[str],
+    model_dir: Path,
+    base_dir: Path,
+    dataset_dir: Path,
+    tmp_path: Path,
+) -> None:
+    options: list[Any] = ["--model", model_dir, "--data", dataset_dir, "--limit", 2,
+                          "--max-new-tokens", 4, "--device", "cpu"]  # fmt: skip
+    code, out, err = run(capsys, *options, "--base", base_dir, "--out", tmp_path / "e")
+    assert code == 0, err
+    assert "watermark/red/lift_over_base" in out
+    report = load(EvalReport, tmp_path / "e" / "eval.json")
+    assert report.base is not None
+    assert report.base.location == str(base_dir)
+    run(capsys, *options, "--out", tmp_path / "alone")
+    alone = load(EvalReport, tmp_path / "alone" / "eval.json")
+    assert alone.base is None
+    shared = {name: report.figures[name] for name in alone.figures}
+    assert shared == alone.figures, "a base must change no other figure"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--revision", "v1"], "--revision v1 is of a hub id"),
+        (["--base-revision", "v1"], "--base-revision v1 needs --base"),
+        (["--base", "BASE", "--no-extras"], "goes with no --no-extras"),
+        (["--base", "BASE", "--adapter", "ADAPTER"], "goes with no --adapter"),
+        (["--adapter", "ADAPTER", "--adapter-revision", "v1"], "--adapter-revision v1 is of a hub"),
+        (["--base", "OTHER"], "has another vocabulary than the model"),
+    ],
+)
+def test_a_base_or_revision_that_cannot_be_meant_is_refused(
+    capsys: pytest.CaptureFixture[str],
+    model_dir: Path,
+    base_dir: Path,
+    adapter_dir: Path,
+    dataset_dir: Path,
+    tmp_path: Path,
+    options: list[str],
+    message: str,
+) -> None:
+    import shutil
+
+    other = tmp_path / "other"
+    shutil.copytree(base_dir, other)
+    text = (other / "tokenizer.json").read_text(encoding="utf-8")
+    (other / "tokenizer.json").write_text(text.replace('"<think>"', '"<thinks>"'), encoding="utf-8")
+    names = {"BASE": base_dir, "OTHER": other, "ADAPTER": adapter_dir}
+    code, _, err = run(
+        capsys, "--model", model_dir, "--data", dataset_dir, "--limit", 1, "--device", "cpu",
+        "--max-new-tokens", 2, *[names.get(word, word) for word in options],
+    )  # fmt: skip
+    assert code == 2
+    assert message in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("largest", "taken"), [(1000, 256), (100, 64), (1, 1), (0, None)])
+def test_an_automatic_batch_is_the_largest_that_memory_is_enough_for(
+    capsys: pytest.CaptureFixture[str],
+    model_dir: Path,
+    dataset_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    largest: int,
+    taken: int | None,
+) -> None:
+    import torch
+
+    from wm_eval.hf import HFGenerator
+
+    real = HFGenerator._answer
+
+    def answer(self: Any, *args: Any) -> Any:
+        if self.batch_size > largest:
+            raise torch.OutOfMemoryError("no memory")
+        return real(self, *args)
+
+    monkeypatch.setattr(HFGenerator, "_answer", answer)
+    code, _, err = run(
+        capsys, "--model", model_dir, "--data", dataset_dir, "--limit", 1, "--device", "cpu",
+        "--max-new-tokens", 2, "--batch-size", "auto", "--out", tmp_path / "e",
+    )  # fmt: skip
+    if taken is None:
+        assert (code, "not enough memory for even one answer" in err) == (2, True)
+    else:
+        assert code == 0, err
+        assert load(EvalReport, tmp_path / "e" / "eval.json").decoding.batch_size == taken

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from wm_eval import items
+from wm_eval.asking import request
 from wm_eval.generator import Reply
 from wm_eval.hf import HFGenerator
 from wm_eval.prompting import prompt_ids, word_ids
-from wm_eval.run import request
 from wm_manifest import Decoding
 
 

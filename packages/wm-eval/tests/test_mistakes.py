@@ -20,8 +20,8 @@ import pytest
 from scipy.stats import t
 
 import wm_score
+from wm_eval import asking, items, run, stats
 from wm_eval import compare as compare_module
-from wm_eval import items, run, stats
 from wm_manifest import EvalReport
 
 # By name: the package re-exports functions under the names of its modules.
@@ -182,7 +182,7 @@ def planted(name: str, there: str, mistake: str) -> Iterator[None]:
     changed = {id(old): vars(module)[key] for key, old in before.items() if callable(old)}
     users: list[tuple[Any, Any, Any]] = []
     registry = importlib.import_module("wm_eval.metrics").METRICS
-    for space in (vars(run), vars(compare_module), registry):
+    for space in (vars(asking), vars(run), vars(compare_module), registry):
         for key, value in list(space.items()):
             if id(value) in changed and changed[id(value)] is not value:
                 users.append((space, key, value))

@@ -35,7 +35,7 @@ def test_page_shows_figures_plots_and_coloured_samples(
     run_script(gold, out=tmp_path)
     page = Page(write_page(tmp_path).read_text(encoding="utf-8"))
     names = [tag for tag, _ in page.tags]
-    assert names.count("svg") == 4
+    assert names.count("svg") == 6
     classes = [attrs.get("class") for tag, attrs in page.tags if tag == "span"]
     assert {"red", "blue", "ignored"} == set(classes)
     assert "detect/both_orders" in page.words

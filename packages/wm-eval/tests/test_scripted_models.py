@@ -25,7 +25,7 @@ def arm(request: Request) -> str:
 
 
 def is_detect(request: Request) -> bool:
-    return request.id.startswith("detect/")
+    return request.id.startswith("detect")
 
 
 def right(request: Request) -> str:

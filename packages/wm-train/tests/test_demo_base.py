@@ -40,7 +40,8 @@ def test_a_token_is_encoded_as_itself(tokenizer: PreTrainedTokenizerFast) -> Non
             assert tokenizer.encode(text) == [id], text
 
 
-COMMON = [" the", " a", " good", " man", " and", " of", " is", " old", " day", " not", "."]
+# A full stop only behind a word: Qwen3 has tokens of its own for long runs of stops, above VOCAB.
+COMMON = [" the", " a", " good", " man", " and", " of", " is", " old", " day.", " not", " it."]
 
 
 @given(st.lists(st.sampled_from(COMMON)))

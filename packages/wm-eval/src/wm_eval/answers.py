@@ -23,7 +23,7 @@ class Answer(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: str
-    task: Literal["watermark", "detect"]
+    task: Literal["watermark", "detect", "unmarked"]
     group: str
     arm: str
     variant: str
@@ -41,7 +41,11 @@ class Answer(BaseModel):
     odd: int
     ignored: int
     passed: bool
-    base: dict[str, float] = {}  # what the base model says of the answer, when it was asked
+    origin: Literal["seed", "band", "own", "base", "none"] = "seed"  # of the text, see Item
+    source: str = ""
+    band: int | None = None
+    # Of a written answer under the base model, when there is one: "log_likelihood", and "tokens".
+    base: dict[str, float] = {}
 
     @property
     def counted(self) -> int:
@@ -88,9 +92,11 @@ def parse(text: str, where: str) -> Answer:
         raise WmEvalError(f"{where}: {field}: {first['msg']}; evaluate again") from error
 
 
-def select(answers: Iterable[Answer], task: str, arm: str | None = None) -> list[Answer]:
-    """Answers of one task, and of one arm when it is given."""
-    return [a for a in answers if a.task == task and arm in (None, a.arm)]
+def select(
+    answers: Iterable[Answer], task: str, arm: str | None = None, origin: str = "seed"
+) -> list[Answer]:
+    """Answers of one task and origin, and of one arm when it is given."""
+    return [a for a in answers if a.task == task and a.origin == origin and arm in (None, a.arm)]
 
 
 def by_group(answers: Iterable[Answer]) -> Mapping[str, list[Answer]]:
@@ -101,10 +107,10 @@ def by_group(answers: Iterable[Answer]) -> Mapping[str, list[Answer]]:
     return found
 
 
-def pairs(answers: Iterable[Answer]) -> list[tuple[Answer, Answer]]:
+def pairs(answers: Iterable[Answer], origin: str = "seed") -> list[tuple[Answer, Answer]]:
     """Both orders of each text of the detect task: (blue first, red first)."""
     found: dict[str, dict[str, Answer]] = {}
-    for answer in select(answers, "detect"):
+    for answer in select(answers, "detect", origin=origin):
         found.setdefault(answer.id.rpartition("/")[0], {})[answer.arm] = answer
     return [(both["blue-red"], both["red-blue"]) for both in found.values() if len(both) == 2]
 

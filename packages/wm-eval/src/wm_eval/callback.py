@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from transformers import TrainerCallback
 
-from wm_eval.preserve import preserved
+from wm_eval.preserve import halving, preserved
 from wm_eval.run import BATCH_SIZE, evaluate
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ class WatermarkEvalCallback(TrainerCallback):
 
     `start`, `during` and `final` are keyword arguments of `evaluate` for step 0, for the
     evaluations on the way and for the last one; others go to all. `start` defaults to `during`.
+    Only the last one has the extras (see `evaluate`) unless it is asked otherwise.
     With `out`, reports are written to `out/step-000000` and so on. `every=0`: only before and
     after. All ranks evaluate, the main one reports. Too little memory halves the batch, and in the
     end skips an evaluation with a warning: it never ends a training.
@@ -52,8 +52,8 @@ class WatermarkEvalCallback(TrainerCallback):
         self.on_report = on_report
         self.out = Path(out) if out is not None else None
         self.at_start, self.at_end = at_start, at_end
-        self.start = {**evaluate_kwargs, **(start or during or {})}
-        self.during = {**evaluate_kwargs, **(during or {})}
+        self.start = {"extras": False, **evaluate_kwargs, **(start or during or {})}
+        self.during = {"extras": False, **evaluate_kwargs, **(during or {})}
         self.final = {**evaluate_kwargs, **(final or {})}
         self.tokenizer = tokenizer
 
@@ -84,22 +84,18 @@ class WatermarkEvalCallback(TrainerCallback):
         tokenizer = self.tokenizer or kwargs["processing_class"]
         main = bool(state.is_world_process_zero)
         out = self.out / f"step-{state.global_step:06d}" if self.out and main else None
-        batch_size = int(options.get("batch_size", BATCH_SIZE))
         settings: dict[str, Any] = {
             "progress": main,
             **options,
             "step": state.global_step,
             "out": out,
         }
+
+        def run(rows: int) -> EvalReport:
+            return evaluate(model, tokenizer, self.dataset_dir, **settings, batch_size=rows)
+
         with preserved(model, tokenizer):
-            report = None
-            while report is None and batch_size:
-                try:
-                    settings["batch_size"] = batch_size
-                    report = evaluate(model, tokenizer, self.dataset_dir, **settings)
-                except torch.OutOfMemoryError:
-                    torch.cuda.empty_cache()
-                    batch_size //= 2
+            report = halving(run, int(settings.pop("batch_size", BATCH_SIZE)))
         if report is None:
             warnings.warn(
                 f"step {state.global_step}: not enough memory to evaluate even one answer at a "

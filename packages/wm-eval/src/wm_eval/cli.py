@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
 BAD_INPUT = 2
 FAILED_CONTROL = 3
 INTERRUPTED = 130
+AUTO_BATCH_SIZE = 256
 
 app = App(
     name="wm-eval",
@@ -24,6 +26,11 @@ def evaluate_command(
     model: str,
     data: Path,
     adapter: str | None = None,
+    base: str | None = None,
+    revision: str | None = None,
+    adapter_revision: str | None = None,
+    base_revision: str | None = None,
+    extras: bool = True,
     out: Path | None = None,
     split: str = "test",
     limit: int | None = None,
@@ -32,7 +39,7 @@ def evaluate_command(
     top_p: float = 0.8,
     top_k: int = 20,
     max_new_tokens: int | None = None,
-    batch_size: int = 64,
+    batch_size: int | Literal["auto"] = 64,
     dtype: str = "auto",
     device: str | None = None,
     trained_with: Path | None = None,
@@ -47,7 +54,18 @@ def evaluate_command(
     data
         Dataset folder, as wm-data writes it.
     adapter
-        LoRA adapter, a folder or hub id, put on the model.
+        LoRA adapter, a folder or hub id, put on the model. The model without it is then the base
+        that it is compared with.
+    base
+        Model that a fully trained one came from: asked the same, and the answers' perplexity.
+    revision
+        Branch, tag or commit of a model from the hub.
+    adapter_revision
+        The same of an adapter.
+    base_revision
+        The same of the base.
+    extras
+        Base model, texts in length bands, the model's own texts: more to ask, no other figure.
     out
         Folder for eval.json and samples.jsonl; a killed evaluation goes on there.
     split
@@ -65,7 +83,7 @@ def evaluate_command(
     max_new_tokens
         Longest answer; by default half as long again as the longest gold answer.
     batch_size
-        Answers sampled together.
+        Answers sampled together; auto halves 256 until the GPU's memory is enough.
     dtype
         auto, float32, bfloat16 or float16.
     device
@@ -77,15 +95,29 @@ def evaluate_command(
     """
     from rich.console import Console
 
-    from wm_eval.loading import load_model, output_folder
+    from wm_eval.errors import WmEvalError
+    from wm_eval.loading import check_same_tokens, load_model, output_folder
     from wm_eval.partial import stamp
-    from wm_eval.run import evaluate, model_ref
+    from wm_eval.preserve import halving
+    from wm_eval.record import model_ref
+    from wm_eval.run import evaluate
     from wm_eval.show import table, warning
 
     if out is not None:
         output_folder(out)  # before a model that takes minutes to load
-    loaded, tokenizer = load_model(model, adapter, dtype=dtype, device=device)
-    report = evaluate(
+    if base is not None and (adapter is not None or not extras):
+        instead = "--adapter, whose base is the model" if adapter else "--no-extras"
+        raise WmEvalError(f"--base {base} goes with no {instead}; leave one of them out")
+    if base is None and base_revision is not None:
+        raise WmEvalError(f"--base-revision {base_revision} needs --base")
+    loaded, tokenizer = load_model(model, adapter, dtype, device, revision, adapter_revision)
+    below, below_ref = None, None
+    if base is not None:
+        below, other = load_model(base, None, dtype, device, base_revision)
+        check_same_tokens(tokenizer, other, base)
+        below_ref = model_ref(below, base, revision=base_revision)
+    settled = functools.partial(
+        evaluate,
         loaded,
         tokenizer,
         data,
@@ -96,12 +128,20 @@ def evaluate_command(
         top_p=top_p,
         top_k=top_k,
         max_new_tokens=max_new_tokens,
-        batch_size=batch_size,
         out=out,
         trained_with=trained_with,
-        model_ref=model_ref(loaded, model, adapter),
-        weights=[*stamp(model, adapter), dtype],
+        model_ref=model_ref(loaded, model, adapter, revision, adapter_revision),
+        weights=[*stamp(model, adapter, base), dtype, f"{revision} {adapter_revision}"],
+        extras=extras,
+        base="auto" if below is None else below,
+        base_ref=below_ref,
     )
+    if batch_size == "auto":
+        report = halving(lambda rows: settled(batch_size=rows), AUTO_BATCH_SIZE)
+        if report is None:
+            raise WmEvalError(f"{model}: not enough memory for even one answer at a time")
+    else:
+        report = settled(batch_size=batch_size)
     console = Console()
     console.print(table(report, every_figure=all_figures))
     if out is not None:

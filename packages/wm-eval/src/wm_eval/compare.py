@@ -10,9 +10,9 @@ from typing import Any, cast
 from scipy import stats as scipy_stats
 
 from wm_eval import answers as answers_file
-from wm_eval.answers import Answer, pairs
+from wm_eval.answers import Answer, pairs, select
 from wm_eval.errors import WmEvalError
-from wm_eval.items import COLOURS
+from wm_eval.question import COLOURS
 from wm_eval.stats import bounded
 from wm_manifest import Estimate, EvalReport, ManifestError, load
 
@@ -93,9 +93,9 @@ def outcomes(answers: Sequence[Answer]) -> dict[str, dict[str, tuple[str, bool]]
     found: dict[str, dict[str, tuple[str, bool]]] = {}
     for colour in COLOURS:
         found[f"watermark/{colour}/success"] = {
-            a.id: (a.group, a.passed) for a in answers if a.task == "watermark" and a.arm == colour
+            a.id: (a.group, a.passed) for a in select(answers, "watermark", colour)
         }
-    found["detect/accuracy"] = {a.id: (a.group, a.passed) for a in answers if a.task == "detect"}
+    found["detect/accuracy"] = {a.id: (a.group, a.passed) for a in select(answers, "detect")}
     found["detect/both_orders"] = {
         one.id: (one.group, one.passed and other.passed) for one, other in pairs(answers)
     }

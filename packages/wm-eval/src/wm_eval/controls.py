@@ -13,7 +13,8 @@ import wm_prompts
 import wm_score
 from wm_eval.answers import Answer, select
 from wm_eval.errors import WmEvalError
-from wm_eval.items import COLOURS, Dataset, Item, groups_of
+from wm_eval.question import COLOURS, Dataset, Item
+from wm_eval.tables import groups_of
 from wm_manifest import Control, DatasetManifest, ManifestError, RunManifest, TemplateRef, load
 
 GOLD_AT_LEAST = 0.99

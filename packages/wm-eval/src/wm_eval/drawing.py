@@ -65,6 +65,19 @@ def reliability(stated: Sequence[float], happened: Sequence[bool]) -> str:
     return _frame(marks, "stated", "happened")
 
 
+def levels(points: Mapping[str, tuple[float, float, float]]) -> str:
+    """A value from 0 to 1 and its interval (value, low, high) for each named band, side by side."""
+    marks = [_line([(0, 0.5), (1, 0.5)], "#999", dash=True)]
+    for nth, (name, (value, low, high)) in enumerate(points.items()):
+        x = (nth + 0.5) / len(points)
+        marks.append(_line([(x, low), (x, high)], "#2467b5"))
+        marks.append(_circle(x, value, "#2467b5", 1.0))
+        marks.append(
+            f'<text x="{_x(x)}" y="{HEIGHT - 14}" font-size="10" text-anchor="middle">{name}</text>'
+        )
+    return _frame(marks, "", "accuracy", ticks_below=False)
+
+
 def curves(lines: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     """Values from 0 to 1 over steps, one line each, named beside its end."""
     last = max((x for points in lines.values() for x, _ in points), default=1.0) or 1.0
@@ -103,12 +116,16 @@ def _text(x: float, y: float, text: str, colour: str = "#333") -> str:
     return f'<text x="{_x(x)}" y="{_y(y)}" font-size="11" fill="{colour}">{text}</text>'
 
 
-def _frame(marks: Sequence[str], below: str, beside: str) -> str:
+def _frame(marks: Sequence[str], below: str, beside: str, ticks_below: bool = True) -> str:
     """Axes from 0 to 1 on both sides around the marks, with their names."""
+    ends = (0, 0.5, 1)
     ticks = "".join(
-        f'<text x="{_x(v)}" y="{HEIGHT - 14}" font-size="10" text-anchor="middle">{v:g}</text>'
         f'<text x="{LEFT - 5}" y="{_y(v) + 3}" font-size="10" text-anchor="end">{v:g}</text>'
-        for v in (0, 0.5, 1)
+        for v in ends
+    )
+    ticks += "".join(
+        f'<text x="{_x(v)}" y="{HEIGHT - 14}" font-size="10" text-anchor="middle">{v:g}</text>'
+        for v in (ends if ticks_below else ())
     )
     box = f'<rect x="{_x(0)}" y="{_y(1)}" width="{_x(1) - _x(0)}" height="{_y(0) - _y(1)}"'
     return (

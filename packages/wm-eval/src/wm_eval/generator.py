@@ -35,6 +35,23 @@ class Reply:
     options: Mapping[str, float] = field(default_factory=lambda: {})  # natural logarithms
 
 
+@dataclass(frozen=True)
+class Continuation:
+    """A prompt and an answer that somebody gave to it: how likely is it here?"""
+
+    id: str
+    messages: tuple[Mapping[str, str], ...]
+    answer: str
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Natural logarithm of the answer's probability given its prompt, the end of turn left out."""
+
+    log_likelihood: float
+    tokens: int  # of the answer, in the vocabulary of the model that was asked
+
+
 class Generator(Protocol):
     """Whatever answers requests."""
 
@@ -46,4 +63,10 @@ class Generator(Protocol):
         `done` names requests that were answered before: a batch that holds nothing else is left
         out, and the others are asked whole, so that the rest is answered in the same batches.
         """
+        ...
+
+    def likelihoods(
+        self, asked: Sequence[Continuation], done: Collection[str] = ()
+    ) -> Iterator[dict[str, Likelihood]]:
+        """Yield the likelihood of each answer by id, batch by batch; `done` as for `answer`."""
         ...

@@ -8,7 +8,8 @@ model nor the tokenizer nor any global random state is changed.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,7 +17,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from wm_eval.generator import Reply, Request
+from wm_eval.batching import batches, split_families
+from wm_eval.generator import Continuation, Likelihood, Reply, Request
 from wm_eval.prompting import end_of_turn, prompt_ids, word_ids
 from wm_eval.sampling import NO_TOKEN, draw, uniforms
 
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from wm_manifest import Decoding
+
+
+# Logits of answers at once: 1 GiB in float32. With 151,936 ids that is 1,766 positions.
+HEAD_ELEMENTS = 1 << 28
 
 
 @dataclass
@@ -37,14 +43,22 @@ class _State:
 
 
 class HFGenerator:
-    """`Generator` over a model in memory. `batch_size` counts rows that are decoded together."""
+    """`Generator` over a model in memory. `batch_size` counts rows that are decoded together.
+
+    `adapter_off` answers with the weights below a PEFT model's adapter.
+    """
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_size: int
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        batch_size: int,
+        adapter_off: bool = False,
     ) -> None:
         self.model: Any = model
         self.tokenizer = tokenizer
         self.batch_size = batch_size
+        self.adapter_off = adapter_off
         self.stops = stop_ids(model, tokenizer)
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # pyright: ignore
         known = inspect.signature(cast(Any, inner).forward).parameters
@@ -62,8 +76,66 @@ class HFGenerator:
         ):
             if all(request.id in done for family in batch for request in family):
                 continue
-            with torch.no_grad():
-                yield self._answer([[(r, ids[r.id]) for r in family] for family in batch], decoding)
+            asked = [[(r, ids[r.id]) for r in family] for family in batch]
+            with torch.no_grad(), self._weights():
+                replies = self._answer(asked, decoding)
+            yield replies  # outside: whoever reads them has the adapter on
+
+    def likelihoods(
+        self, asked: Sequence[Continuation], done: Collection[str] = ()
+    ) -> Iterator[dict[str, Likelihood]]:
+        """Yield the likelihood of each answer, longest rows first, in fixed batches."""
+        rows = [
+            (one, prompt_ids(self.tokenizer, one.messages), word_ids(self.tokenizer, one.answer))
+            for one in asked
+        ]
+        rows.sort(key=lambda row: (-len(row[2]), -len(row[1]), row[0].id))
+        start = 0
+        while start < len(rows):
+            longest = max(1, len(rows[start][2]))
+            # The head's output for all answer positions must fit: see HEAD_ELEMENTS.
+            fit = HEAD_ELEMENTS // (longest * self.model.config.vocab_size)
+            batch = rows[start : start + max(1, min(self.batch_size, fit))]
+            start += len(batch)
+            if all(one.id in done for one, _, _ in batch):
+                continue
+            with torch.no_grad(), self._weights():
+                found = self._weigh([(prompt, answer) for _, prompt, answer in batch])
+            yield {one.id: value for (one, _, _), value in zip(batch, found, strict=True)}
+
+    def _weigh(self, rows: list[tuple[list[int], list[int]]]) -> list[Likelihood]:
+        """Log-probability of each answer (rows, of ids) after its prompt, in one forward pass."""
+        longest = max(len(answer) for _, answer in rows)
+        if longest == 0:
+            return [Likelihood(0.0, 0) for _ in rows]
+        ids, mask = self._pad([prompt + answer for prompt, answer in rows])
+        keep = {"logits_to_keep": longest + 1} if self.last_only else {}
+        out = self.model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
+            use_cache=False,
+            **keep,
+        )
+        # (rows, longest, vocab): what precedes each of the last `longest` ids.
+        p = cast(Tensor, out.logits)[:, -longest - 1 : -1].float().log_softmax(-1)
+        own = p.gather(-1, ids[:, -longest:, None]).squeeze(-1).double()
+        return [
+            Likelihood(float(own[at, longest - len(answer) :].sum()), len(answer))
+            for at, (_, answer) in enumerate(rows)
+        ]
+
+    @contextmanager
+    def _weights(self) -> Generator[None]:
+        """The weights to answer with. PEFT turns gradients on when it puts an adapter back."""
+        if not self.adapter_off:
+            yield
+            return
+        wanted = [(p, p.requires_grad) for p in self.model.parameters()]
+        with self.model.disable_adapter():
+            yield
+        for parameter, gradient in wanted:
+            parameter.requires_grad_(gradient)
 
     def _answer(
         self, families: list[list[tuple[Request, list[int]]]], decoding: Decoding
@@ -187,51 +259,6 @@ class HFGenerator:
             [[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device
         )
         return ids, mask
-
-
-def batches(
-    requests: Sequence[Request], lengths: dict[str, int], batch_size: int
-) -> Iterator[list[list[Request]]]:
-    """Families in batches of at most `batch_size` rows, longest first (memory runs out early).
-
-    A batch holds families of one size, one token limit and one set of options.
-    """
-    families: dict[str, list[Request]] = {}
-    for request in requests:
-        families.setdefault(request.family, []).append(request)
-    kinds: dict[tuple[int, int, tuple[str, ...]], list[list[Request]]] = {}
-    for family in families.values():
-        kind = (len(family), family[0].max_new_tokens, family[0].options)
-        kinds.setdefault(kind, []).append(family)
-    for (size, _, _), members in sorted(kinds.items()):
-        members.sort(key=lambda family: (-max(lengths[r.id] for r in family), family[0].id))
-        per = max(1, batch_size // size)
-        for start in range(0, len(members), per):
-            yield members[start : start + per]
-
-
-def split_families(families: list[list[list[int]]]) -> tuple[list[list[int]], list[list[int]]]:
-    """Common beginning of each family, and what is left of each member (at least one id).
-
-    >>> split_families([[[1, 2, 3], [1, 2, 4, 5]]])
-    ([[1, 2]], [[3], [4, 5]])
-    >>> split_families([[[1, 2]], [[3]]])
-    ([[1, 2], [3]], [])
-    """
-    heads: list[list[int]] = []
-    tails: list[list[int]] = []
-    for family in families:
-        if len(family) == 1:
-            heads.append(family[0])
-            continue
-        shared = min(len(member) for member in family) - 1
-        for column, ids in enumerate(zip(*family, strict=False)):
-            if column >= shared or len(set(ids)) > 1:
-                shared = column
-                break
-        heads.append(family[0][:shared])
-        tails.extend(member[shared:] for member in family)
-    return heads, tails
 
 
 def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

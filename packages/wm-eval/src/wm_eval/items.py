@@ -7,54 +7,29 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import wm_prompts
 from wm_eval.errors import WmEvalError
+from wm_eval.question import (
+    ARMS,
+    COLOURS,
+    COLUMNS,
+    HELD_OUT,
+    Dataset,
+    Item,
+    both_orders,
+    detect_item,
+    seed_of,
+)
+from wm_eval.tables import table
+from wm_eval.texts import read_bands, read_unmarked
 from wm_manifest import DatasetManifest, ManifestError, load
 
-COLOURS = ("red", "blue")
-ARMS = ("red", "blue", "neutral")
-COLUMNS = ("row_id", "group", "task", "target", "variant", "order", "prompt", "chosen")
+__all__ = ["ARMS", "COLOURS", "HELD_OUT", "Dataset", "Item", "read", "seed_of"]
+
 SEED_COLUMNS = ("row_id", "group", "prompt", "red_answer", "blue_answer")
-HELD_OUT = "heldout"
-
-Task = Literal["watermark", "detect"]
-
-
-@dataclass(frozen=True)
-class Item:
-    """One question to the model. Its id and the seed of the evaluation fix its random numbers."""
-
-    id: str
-    task: Task
-    group: str
-    arm: str  # watermark: red, blue, neutral; detect: the order in which colours are named
-    variant: str
-    messages: tuple[Mapping[str, str], ...]
-    expected: str | None  # the colour that is right; None in the neutral arm
-    text: str  # detect: the text to be judged; watermark: the gold answer of the arm, or ""
-    family: str  # items of one family ask about the same text
-
-    @property
-    def heldout_wording(self) -> bool:
-        """Whether the prompt's wording was kept out of training."""
-        return self.variant.startswith(HELD_OUT)
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """What an evaluation needs of a dataset folder."""
-
-    path: Path
-    manifest: DatasetManifest
-    sha256: str  # of manifest.json
-    split: str
-    watermark: list[Item]
-    detect: list[Item]
-    gold: dict[tuple[str, str], str]  # (row id, colour) -> answer, of the whole split
 
 
 def read(path: str | Path, split: str = "test", limit: int | None = None, seed: int = 0) -> Dataset:
@@ -74,8 +49,8 @@ def read(path: str | Path, split: str = "test", limit: int | None = None, seed: 
     if split not in manifest.splits:
         known = ", ".join(sorted(manifest.splits))
         raise WmEvalError(f"{folder} has no split {split!r}; it has: {known}")
-    examples = _table(folder / "data" / f"{split}-00000-of-00001.parquet", COLUMNS)
-    seeds = _table(folder / "seeds" / f"{split}.parquet", SEED_COLUMNS)
+    examples = table(folder / "data" / f"{split}-00000-of-00001.parquet", COLUMNS, ["source"])
+    seeds = table(folder / "seeds" / f"{split}.parquet", SEED_COLUMNS)
     gold = {
         (str(row["row_id"]), colour): str(row[f"{colour}_answer"])
         for row in seeds
@@ -90,17 +65,9 @@ def read(path: str | Path, split: str = "test", limit: int | None = None, seed: 
         watermark=_watermark(examples, seeds, order, limit),
         detect=_detect(examples, gold, order, limit, folder / "data"),
         gold=gold,
+        bands=read_bands(folder, split, [row for _, row in order], limit),
+        unmarked=read_unmarked(folder),
     )
-
-
-def seed_of(seed: int, id: str) -> int:
-    """Seed of one item: its own whatever else is asked. 63 bits, as torch wants it.
-
-    >>> seed_of(0, "a") == seed_of(0, "a") != seed_of(1, "a")
-    True
-    """
-    digest = hashlib.sha256(f"{seed}\0{id}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def _rows_in_order(seeds: Sequence[Mapping[str, Any]], seed: int) -> list[tuple[int, str]]:
@@ -180,55 +147,9 @@ def _detect(
     items: list[Item] = []
     for row_id, colour in texts[:limit]:
         pair = sorted(asked[row_id, colour], key=lambda example: str(example["order"]))
-        if [str(example["order"]) for example in pair] != ["blue-red", "red-blue"]:
-            raise WmEvalError(
-                f"{where}: row {row_id}, {colour} text: detect must be asked in both orders once, "
-                f"found {[example['order'] for example in pair]}; build the dataset again"
-            )
-        for example in pair:
-            messages = cast("Sequence[Mapping[str, str]]", example["prompt"])
-            items.append(
-                Item(
-                    id=f"detect/{row_id}/{colour}/{example['order']}",
-                    task="detect",
-                    group=str(example["group"]),
-                    arm=str(example["order"]),
-                    variant=str(example["variant"]),
-                    messages=tuple(
-                        {"role": message["role"], "content": message["content"]}
-                        for message in messages
-                    ),
-                    expected=colour,
-                    text=gold[row_id, colour],
-                    family=f"detect/{row_id}/{colour}",
-                )
-            )
+        both_orders(pair, f"{where}: row {row_id}, {colour} text")
+        items += [
+            detect_item(f"detect/{row_id}/{colour}", example, gold[row_id, colour])
+            for example in pair
+        ]
     return items
-
-
-def _table(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows of a parquet file, the named columns only."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    unreadable = (OSError, cast("type[Exception]", cast(Any, pa).ArrowInvalid))
-
-    if not path.is_file():
-        raise WmEvalError(f"{path} is missing; the dataset folder is not whole, build it again")
-    try:
-        table = cast(Any, pq).read_table(path)
-    except unreadable as error:
-        raise WmEvalError(f"{path} cannot be read as parquet: {error}") from error
-    missing = [name for name in columns if name not in table.column_names]
-    if missing:
-        raise WmEvalError(
-            f"{path} has no column {missing[0]!r} (it has: {', '.join(table.column_names)}); "
-            "was it written by wm-data?"
-        )
-    return cast("list[dict[str, Any]]", table.select(list(columns)).to_pylist())
-
-
-def groups_of(folder: Path, split: str) -> set[str]:
-    """Prompt groups of one split of a dataset folder."""
-    rows = _table(folder / "seeds" / f"{split}.parquet", ("group",))
-    return {str(row["group"]) for row in rows}

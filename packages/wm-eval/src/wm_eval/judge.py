@@ -14,7 +14,7 @@ from importlib import resources
 import wm_score
 from wm_eval.answers import Answer, Kind
 from wm_eval.generator import Reply
-from wm_eval.items import COLOURS, Item
+from wm_eval.question import COLOURS, Item, Unmarked
 
 _WORD = re.compile(r"\w+")
 MIN_COUNTED = 10  # counted tokens of a written answer: fewer are a word or two, not an answer
@@ -53,6 +53,37 @@ def judge(item: Item, reply: Reply) -> Answer:
         odd=score.odd,
         ignored=score.ignored,
         passed=passed,
+        origin=item.origin,
+        source=item.source,
+        band=item.band,
+    )
+
+
+def unmarked(text: Unmarked) -> Answer:
+    """A text that no model was asked for, scored as answers are: what the rule says of chance."""
+    score = wm_score.score(text.text)
+    return Answer(
+        id=f"unmarked/{text.id}",
+        task="unmarked",
+        group=text.group,
+        arm="none",
+        variant="",
+        heldout_wording=False,
+        messages=[],
+        expected=None,
+        text="",
+        answer=text.text,
+        tokens=0,
+        stopped=True,
+        options={},
+        kind="ok",
+        verdict=str(score.verdict),
+        even=score.even,
+        odd=score.odd,
+        ignored=score.ignored,
+        passed=False,
+        origin="none",
+        source=text.source,
     )
 
 

@@ -23,11 +23,14 @@ def load_model(
     adapter: str | Path | None = None,
     dtype: str = "auto",
     device: str | None = None,
+    revision: str | None = None,
+    adapter_revision: str | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model in evaluation mode and its tokenizer. Raises `WmEvalError`.
 
     `device=None` takes the GPU when there is one. `dtype="auto"` keeps what was saved, except on a
-    CPU, where half precision is slow and is widened to float32.
+    CPU, where half precision is slow and is widened to float32. Revisions (a branch, tag or commit)
+    are of hub ids alone: a folder has none.
     """
     import torch
     from safetensors import SafetensorError
@@ -37,20 +40,24 @@ def load_model(
         raise WmEvalError(f"dtype {dtype!r} is not known; choose one of {', '.join(DTYPES)}")
     location = str(location)
     _check_model(location)
+    _check_revision("--revision", revision, location)
+    _check_revision("--adapter-revision", adapter_revision, adapter)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     _check_device(device)
     wanted: Any = "auto" if dtype == "auto" else getattr(torch, dtype)
     if dtype == "auto" and device == "cpu":
         wanted = torch.float32
     try:
-        tokenizer: Any = cast(Any, AutoTokenizer).from_pretrained(location)
-        model: Any = cast(Any, AutoModelForCausalLM).from_pretrained(location, dtype=wanted)
+        tokenizer: Any = cast(Any, AutoTokenizer).from_pretrained(location, revision=revision)
+        model: Any = cast(Any, AutoModelForCausalLM).from_pretrained(
+            location, dtype=wanted, revision=revision
+        )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise WmEvalError(
             f"{location} cannot be loaded as a causal model: {_short(error)}"
         ) from error
     if adapter is not None:
-        model = _with_adapter(model, location, str(adapter))
+        model = _with_adapter(model, location, str(adapter), adapter_revision)
     try:
         placed = model.to(device).eval()
     except RuntimeError as error:  # the device's memory is too small, or taken
@@ -97,15 +104,15 @@ def _check_model(location: str) -> None:
         )
 
 
-def _with_adapter(model: Any, location: str, adapter: str) -> Any:
+def _with_adapter(model: Any, location: str, adapter: str, revision: str | None = None) -> Any:
     """The model with the adapter on it, if it was made for this model."""
     from peft import PeftModel
     from safetensors import SafetensorError
 
-    config = _adapter_config(adapter)
+    config = _adapter_config(adapter, revision)
     _check_base(config, location, adapter)
     try:
-        adapted: Any = PeftModel.from_pretrained(model, adapter)
+        adapted: Any = PeftModel.from_pretrained(model, adapter, revision=revision)
     except (RuntimeError, ValueError, OSError, KeyError, SafetensorError) as error:
         raise WmEvalError(
             f"the adapter {adapter} does not fit the model {location}; it was made for "
@@ -114,7 +121,7 @@ def _with_adapter(model: Any, location: str, adapter: str) -> Any:
     return adapted
 
 
-def _adapter_config(adapter: str) -> dict[str, Any]:
+def _adapter_config(adapter: str, revision: str | None = None) -> dict[str, Any]:
     folder = Path(adapter)
     if not folder.is_dir():
         if adapter.startswith((".", "/", "~")) or adapter.count("/") != 1:
@@ -122,7 +129,8 @@ def _adapter_config(adapter: str) -> dict[str, Any]:
         import huggingface_hub
 
         try:
-            path = Path(cast(Any, huggingface_hub).hf_hub_download(adapter, "adapter_config.json"))
+            hub: Any = huggingface_hub
+            path = Path(hub.hf_hub_download(adapter, "adapter_config.json", revision=revision))
         except (
             Exception
         ) as error:  # the hub's client has a dozen of its own, and those of its transport
@@ -147,6 +155,23 @@ def _adapter_config(adapter: str) -> dict[str, Any]:
         )
     except ValueError as error:
         raise WmEvalError(f"{adapter}/adapter_config.json is not JSON: {error}") from error
+
+
+def _check_revision(option: str, revision: str | None, location: str | Path | None) -> None:
+    """A revision of a folder would be taken for granted and change nothing."""
+    if revision is not None and (location is None or Path(location).is_dir()):
+        raise WmEvalError(
+            f"{option} {revision} is of a hub id, and {location or 'none'} was given; leave it out"
+        )
+
+
+def check_same_tokens(tokenizer: Any, other: Any, base: str) -> None:
+    """Refuse a base model that reads other ids for the same text: its figures would be noise."""
+    if tokenizer.get_vocab() != other.get_vocab():
+        raise WmEvalError(
+            f"--base {base} has another vocabulary than the model; give the model that it was "
+            "trained from"
+        )
 
 
 def _check_base(config: dict[str, Any], location: str, adapter: str) -> None:

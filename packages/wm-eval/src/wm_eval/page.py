@@ -12,7 +12,7 @@ from wm_eval import answers as answers_file
 from wm_eval import drawing
 from wm_eval.answers import Answer, select
 from wm_eval.compare import read_report
-from wm_eval.items import ARMS, COLOURS
+from wm_eval.question import ARMS, COLOURS
 from wm_eval.show import HEADLINES, failed_controls, interval, number, pieces
 from wm_manifest import EvalReport
 
@@ -52,6 +52,7 @@ def render(report: EvalReport, answers: Sequence[Answer], history: Sequence[Eval
                 for colour in COLOURS
             ),
             ("Detect: stated probability of red, and share that is red", reliability_plot(answers)),
+            *level_plots(report),
             *(
                 [("Figures by step", drawing.curves(curves_of(history)))]
                 if len(history) > 1
@@ -99,6 +100,28 @@ def reliability_plot(answers: Sequence[Answer]) -> str:
         [drawing.probability(a.options["red"], a.options["blue"]) for a in own],
         [a.expected == "red" for a in own],
     )
+
+
+LEVELS = {
+    "detect/length": "Detect: accuracy by counted tokens of the text",
+    "detect/share": "Detect: accuracy by share of the text's colour",
+    "detect/band": "Detect: accuracy on the same texts cut to a length",
+}
+
+
+def level_plots(report: EvalReport) -> list[tuple[str, str]]:
+    """Accuracy by band, one plot for each kind of band that has any text."""
+    found: list[tuple[str, str]] = []
+    for prefix, title in LEVELS.items():
+        points = {
+            name.split("/")[2]: (e.value, e.low, e.high)
+            for name, e in report.figures.items()
+            if name.startswith(f"{prefix}/") and name.count("/") == 3 and name.endswith("/accuracy")
+            if e.value is not None and e.low is not None and e.high is not None
+        }
+        if points:
+            found.append((title, drawing.levels(points)))
+    return found
 
 
 def curves_of(history: Sequence[EvalReport]) -> dict[str, list[tuple[float, float]]]:

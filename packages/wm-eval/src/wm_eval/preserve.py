@@ -1,17 +1,34 @@
-"""Puts back everything an evaluation could change in a running training. Evaluates nothing."""
+"""Puts back what an evaluation could change in a training; spares memory. Evaluates nothing."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import torch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+Result = TypeVar("Result")
+
+
+def halving(run: Callable[[int], Result], batch_size: int) -> Result | None:
+    """What `run` gives with the largest of `batch_size`, its half, ... that memory is enough for.
+
+    None where not even one row at a time fits.
+    """
+    while batch_size:
+        try:
+            return run(batch_size)
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            batch_size //= 2
+    return None
 
 
 @contextmanager

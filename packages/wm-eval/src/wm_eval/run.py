@@ -5,34 +5,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-import wm_prompts
 from wm_eval import answers as answers_file
 from wm_eval import items, metrics
-from wm_eval.answers import Answer
+from wm_eval.asking import ask, ask_base, weigh
 from wm_eval.controls import run_controls
 from wm_eval.errors import WmEvalError
-from wm_eval.generator import Generator, Request
-from wm_eval.items import COLOURS, Dataset, Item, seed_of
-from wm_eval.judge import judge
+from wm_eval.generator import Generator
+from wm_eval.judge import unmarked
 from wm_eval.partial import Partial
-from wm_eval.show import pick_samples, progress_bar
-from wm_manifest import Decoding, EvalReport, ModelRef, TemplateRef, save
+from wm_eval.question import Dataset
+from wm_eval.record import describe, sha256, used_templates, versions, without_adapter
+from wm_eval.show import pick_samples
+from wm_eval.texts import own_texts
+from wm_manifest import Decoding, EvalReport, ModelRef, save
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 BATCH_SIZE = 64
-WORD_TOKENS = 8  # enough for the longest answer word and an end; a longer answer is a wrong one
-PACKAGES = ("wm-eval", "wm-score", "wm-prompts", "wm-manifest", "torch", "transformers", "peft")
 
 
 def evaluate(
@@ -54,14 +51,21 @@ def evaluate(
     trained_with: str | Path | None = None,
     model_ref: ModelRef | None = None,
     weights: Sequence[str] | None = None,
+    extras: bool = True,
+    base: PreTrainedModel | Literal["auto"] | None = "auto",
+    base_ref: ModelRef | None = None,
 ) -> EvalReport:
     """Evaluate a loaded model on both tasks; write eval.json and samples.jsonl into `out` if given.
 
     The defaults of sampling are those of Qwen3's card for its non-thinking mode. `limit` takes the
     first so many prompts and texts, the same ones for the same seed. `max_new_tokens=None` allows
     half as much again as the longest gold answer of the split. `weights`, when it tells these
-    weights from any others, makes an evaluation that was killed go on in `out`. Raises
-    `WmEvalError`.
+    weights from any others, makes an evaluation that was killed go on in `out`.
+
+    `base` is asked the same prompts and weighs the answers; "auto" is the model with its adapter
+    off, where it has one, and nothing otherwise. It must share the tokenizer. `extras=False` leaves
+    out what costs more and changes no other figure: the base model, texts in length bands, and the
+    model's own texts. Raises `WmEvalError`.
     """
     from wm_eval.hf import HFGenerator
 
@@ -82,6 +86,9 @@ def evaluate(
         data,
         decoding,
         model_ref or describe(model),
+        base=base_generator(model, tokenizer, batch_size, base) if extras else None,
+        base_ref=base_ref,
+        extras=extras,
         limit=limit,
         step=step,
         out=out,
@@ -107,6 +114,9 @@ def evaluate_with(
     chat_template: str | None = None,
     hardware: str = "",
     weights: Sequence[str] | None = None,
+    extras: bool = True,
+    base: Generator | None = None,
+    base_ref: ModelRef | None = None,
 ) -> EvalReport:
     """Ask, judge, measure, check, write.
 
@@ -117,12 +127,24 @@ def evaluate_with(
     template_sha256 = sha256(chat_template) if chat_template else None
 
     asked = [*data.watermark, *data.detect]
+    bands = data.bands if extras else []
     partial = None
     if out is not None and weights is not None:
-        asked_ids = [item.id for item in asked]
+        asked_ids = [item.id for item in [*asked, *bands]]
         what = (weights, data.sha256, asked_ids, decoding.model_dump(), template_sha256)
-        partial = Partial(Path(out), [*what, hardware, versions()])
+        against = base_ref.model_dump() if base_ref else base is not None
+        partial = Partial(Path(out), [*what, hardware, versions(), extras, against])
     answers = ask(generator, asked, decoding, progress, partial)
+    # The extras are asked apart: in batches of their own, they change no other answer.
+    answers += ask(generator, bands, decoding, progress, partial)
+    if extras:
+        wordings = sorted({item.variant for item in data.detect})
+        own = own_texts(answers, wordings, decoding.seed)
+        answers += ask(generator, own, decoding, progress, partial)
+    if base is not None:
+        answers += ask_base(base, data.watermark, decoding, progress, partial)
+        answers = weigh(base, answers, progress, partial)
+    answers += [unmarked(text) for text in data.unmarked]
     figures = metrics.compute(answers)
     controls = run_controls(
         data, answers, template_sha256, Path(trained_with) if trained_with else None
@@ -130,6 +152,7 @@ def evaluate_with(
 
     report = EvalReport(
         model=model,
+        base=(base_ref or without_adapter(model)) if base else None,
         dataset=data.manifest.name,
         dataset_sha256=data.sha256,
         split=data.split,
@@ -158,39 +181,20 @@ def evaluate_with(
     return report
 
 
-def ask(
-    generator: Generator,
-    asked: Sequence[Item],
-    decoding: Decoding,
-    progress: bool,
-    partial: Partial | None = None,
-) -> list[Answer]:
-    """Every item answered once and judged, in the order of the items."""
-    by_id = {item.id: item for item in asked}
-    judged: dict[str, Answer] = dict(partial.answers) if partial else {}
-    requests = [request(item, decoding) for item in asked]
-    with progress_bar(len(asked), progress) as advance:
-        advance(len(judged))
-        for replies in generator.answer(requests, decoding, done=frozenset(judged)):
-            found = {id: judge(by_id[id], reply) for id, reply in replies.items()}
-            if partial is not None:
-                partial.add(found.values())
-            advance(len(found.keys() - judged.keys()))
-            judged.update(found)
-    return [judged[item.id] for item in asked]
+def base_generator(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    batch_size: int,
+    base: PreTrainedModel | Literal["auto"] | None,
+) -> Generator | None:
+    """The generator of the base model: another model, the adapter off, or none."""
+    from wm_eval.hf import HFGenerator
 
-
-def request(item: Item, decoding: Decoding) -> Request:
-    """What the model is asked for one item."""
-    detect = item.task == "detect"
-    return Request(
-        id=item.id,
-        messages=item.messages,
-        seed=seed_of(decoding.seed, item.id),
-        max_new_tokens=WORD_TOKENS if detect else decoding.max_new_tokens,
-        family=item.family,
-        options=COLOURS if detect else (),
-    )
+    if base is None or (base == "auto" and not hasattr(model, "disable_adapter")):
+        return None
+    if base == "auto":
+        return HFGenerator(model, tokenizer, batch_size, adapter_off=True)
+    return HFGenerator(base, tokenizer, batch_size)
 
 
 def check_decoding(
@@ -215,50 +219,3 @@ def answer_limit(tokenizer: PreTrainedTokenizerBase, gold: Sequence[str]) -> int
         len(ids) for ids in cast(Any, tokenizer)(list(gold), add_special_tokens=False)["input_ids"]
     )
     return longest * 3 // 2 + 16
-
-
-def describe(model: PreTrainedModel) -> ModelRef:
-    """A model in memory, as far as it says where it comes from."""
-    config: Any = model.config
-    return ModelRef(
-        location=str(getattr(config, "_name_or_path", "") or "in memory"),
-        model_type=str(config.model_type),
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-    )
-
-
-def model_ref(model: PreTrainedModel, location: str, adapter: str | None = None) -> ModelRef:
-    """A model by the names that it was asked for under."""
-    return describe(model).model_copy(update={"location": location, "adapter": adapter})
-
-
-def used_templates(data: Dataset) -> list[TemplateRef]:
-    """The templates behind the items: ours for watermark, the dataset's record for detect."""
-    used = {f"watermark/{item.arm}/{item.variant}" for item in data.watermark}
-    recorded = [t for t in data.manifest.templates if t.id.startswith("detect/")]
-    asked = {item.variant for item in data.detect}
-    return [
-        TemplateRef(
-            id=id,
-            sha256=wm_prompts.sha256(id),
-            text=wm_prompts.source(id),
-            heldout=id.rpartition("/")[2].startswith(items.HELD_OUT),
-        )
-        for id in sorted(used)
-    ] + [template for template in recorded if template.id.rpartition("/")[2] in asked]
-
-
-def versions() -> dict[str, str]:
-    """Versions of what can change a figure, and the interpreter's."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:  # an extra that is not installed
-            continue
-    return found
-
-
-def sha256(text: str) -> str:
-    """Of the text in UTF-8."""
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import wm_score
 from wm_eval.answers import Answer, select
-from wm_eval.items import ARMS, COLOURS
+from wm_eval.question import ARMS, COLOURS
 from wm_manifest import Control, Estimate, EvalReport, Piece, Sample
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ HEADLINES = (
     "watermark/neutral/blue_rate",
     "watermark/red/lift",
     "watermark/blue/lift",
+    "watermark/red/lift_over_base",
+    "watermark/blue/lift_over_base",
+    "watermark/red/base_ppl_ratio",
+    "watermark/blue/base_ppl_ratio",
     "watermark/red/red_share",
     "watermark/blue/blue_share",
     "watermark/neutral/red_share",
@@ -37,6 +41,10 @@ HEADLINES = (
     "detect/unparseable",
     "detect/likelihood/accuracy",
     "detect/likelihood/both_orders",
+    "detect/likelihood/ece",
+    "detect/own/both_orders",
+    "unmarked/red_false_positives",
+    "unmarked/blue_false_positives",
 )
 
 
@@ -147,6 +155,7 @@ def pick_samples(answers: Sequence[Answer]) -> list[Sample]:
 
 def sample(answer: Answer) -> Sample:
     """An answer as the manifest keeps it."""
+    assert answer.task != "unmarked", "nobody answered with an unmarked text"
     system = [m["content"] for m in answer.messages if m["role"] == "system"]
     user = [m["content"] for m in answer.messages if m["role"] == "user"]
     return Sample(

@@ -81,6 +81,7 @@ class EvalReport(Record):
     kind: Literal["evaluation"] = "evaluation"
     schema_version: Literal[1] = SCHEMA_VERSION
     model: ModelRef
+    base: ModelRef | None = None  # what it was compared with; the model's own base: no adapter
     dataset: str  # name of the dataset
     dataset_sha256: str  # of its manifest.json
     split: str

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 
 from wm_eval.answers import Answer
 from wm_eval.metrics.accuracy import accuracy
+from wm_eval.metrics.base import base
+from wm_eval.metrics.calibration import calibration
 from wm_eval.metrics.evidence import evidence
 from wm_eval.metrics.lift import lift
 from wm_eval.metrics.likelihood import likelihood
@@ -18,7 +20,9 @@ from wm_eval.metrics.quality import quality
 from wm_eval.metrics.readers import readers
 from wm_eval.metrics.separation import separation
 from wm_eval.metrics.shares import shares
+from wm_eval.metrics.strata import strata
 from wm_eval.metrics.success import success
+from wm_eval.metrics.unmarked import unmarked
 from wm_manifest import Estimate
 
 Metric = Callable[[Sequence[Answer]], dict[str, Estimate]]
@@ -34,6 +38,10 @@ METRICS: dict[str, Metric] = {
     "orders": orders,
     "likelihood": likelihood,
     "readers": readers,
+    "strata": strata,
+    "calibration": calibration,
+    "unmarked": unmarked,
+    "base": base,
 }
 
 

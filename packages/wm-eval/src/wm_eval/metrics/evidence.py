@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import wm_score
 from wm_eval.answers import Answer, select
-from wm_eval.items import ARMS, COLOURS
+from wm_eval.question import ARMS, COLOURS
 from wm_eval.stats import bounded, rate
 from wm_manifest import Estimate
 

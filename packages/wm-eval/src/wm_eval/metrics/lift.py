@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wm_eval.answers import Answer, select
-from wm_eval.items import COLOURS
+from wm_eval.question import COLOURS
 from wm_eval.stats import bounded
 from wm_manifest import Estimate
 

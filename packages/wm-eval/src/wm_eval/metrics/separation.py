@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats as scipy_stats
 
 from wm_eval.answers import Answer, select
-from wm_eval.items import COLOURS
+from wm_eval.question import COLOURS
 from wm_eval.stats import from_influence, rate
 from wm_manifest import Estimate
 
@@ -78,3 +78,50 @@ def power(marked: Sequence[float], plain: Sequence[float], groups: Sequence[str]
         # + 1: the answer to be judged is itself one of the exchangeable ones.
         limits.append(others[math.ceil((1 - FALSE_POSITIVES) * (len(others) + 1)) - 1])
     return rate([m > limits[f] for m, f in zip(marked, fold, strict=True)], groups)
+
+
+def auroc_apart(
+    marked: Sequence[float],
+    marked_groups: Sequence[str],
+    plain: Sequence[float],
+    plain_groups: Sequence[str],
+) -> Estimate:
+    """`auroc` of two sides that are not paired: each with its own number and its own groups."""
+    if len(plain) < 2:
+        return Estimate(value=None, n=0, n_groups=0)
+    above = placements(marked, plain)
+    below = [1 - value for value in placements(plain, marked)]
+    value = sum(above) / len(above)
+    n = len(above) + len(below)
+    # Scaled so that each side's mean weighs one, whatever its number.
+    influence = [(up - value) * n / len(above) for up in above]
+    influence += [(down - value) * n / len(below) for down in below]
+    return from_influence(value, influence, [*marked_groups, *plain_groups])
+
+
+def power_apart(
+    marked: Sequence[float],
+    marked_groups: Sequence[str],
+    plain: Sequence[float],
+    plain_groups: Sequence[str],
+) -> Estimate:
+    """Share of marked values above a threshold that 1 % of the plain ones of other groups exceed.
+
+    None below 300 plain values: see `separation`.
+    """
+    limits: dict[str, float] = {}
+    shared = set(plain_groups)
+    for group in set(marked_groups):
+        key = group if group in shared else ""
+        if key not in limits:
+            others = sorted(p for p, g in zip(plain, plain_groups, strict=True) if g != key)
+            if len(others) < 3 / FALSE_POSITIVES:
+                return Estimate(value=None, n=0, n_groups=0)
+            limits[key] = others[math.ceil((1 - FALSE_POSITIVES) * (len(others) + 1)) - 1]
+    return rate(
+        [
+            value > limits[group if group in shared else ""]
+            for value, group in zip(marked, marked_groups, strict=True)
+        ],
+        marked_groups,
+    )

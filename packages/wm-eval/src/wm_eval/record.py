@@ -1,0 +1,85 @@
+"""What a report says of how it came about: model, wordings, versions, hashes. Measures nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, cast
+
+import wm_prompts
+from wm_eval.question import HELD_OUT, Dataset
+from wm_manifest import ModelRef, TemplateRef
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+PACKAGES = ("wm-eval", "wm-score", "wm-prompts", "wm-manifest", "torch", "transformers", "peft")
+
+
+def describe(model: PreTrainedModel) -> ModelRef:
+    """A model in memory, as far as it says where it comes from."""
+    config: Any = model.config
+    return ModelRef(
+        location=str(getattr(config, "_name_or_path", "") or "in memory"),
+        model_type=str(config.model_type),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+    )
+
+
+def model_ref(
+    model: PreTrainedModel,
+    location: str,
+    adapter: str | None = None,
+    revision: str | None = None,
+    adapter_revision: str | None = None,
+) -> ModelRef:
+    """A model by the names that it was asked for under; `revision` as asked, else the commit that
+    the hub gave, which a folder has none of."""
+    commit = getattr(cast(Any, model).config, "_commit_hash", None)
+    return describe(model).model_copy(
+        update={
+            "location": location,
+            "adapter": adapter,
+            "revision": commit or revision,
+            "adapter_revision": adapter_revision,
+        }
+    )
+
+
+def without_adapter(model: ModelRef) -> ModelRef:
+    """The model below an adapter. Its parameters are not counted: those of the adapter are in."""
+    unknown = {"adapter": None, "adapter_revision": None, "parameters": None}
+    return model.model_copy(update=unknown)
+
+
+def used_templates(data: Dataset) -> list[TemplateRef]:
+    """The templates behind the items: ours for watermark, the dataset's record for detect."""
+    used = {f"watermark/{item.arm}/{item.variant}" for item in data.watermark}
+    recorded = [t for t in data.manifest.templates if t.id.startswith("detect/")]
+    asked = {item.variant for item in data.detect}
+    return [
+        TemplateRef(
+            id=id,
+            sha256=wm_prompts.sha256(id),
+            text=wm_prompts.source(id),
+            heldout=id.rpartition("/")[2].startswith(HELD_OUT),
+        )
+        for id in sorted(used)
+    ] + [template for template in recorded if template.id.rpartition("/")[2] in asked]
+
+
+def versions() -> dict[str, str]:
+    """Versions of what can change a figure, and the interpreter's."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # an extra that is not installed
+            continue
+    return found
+
+
+def sha256(text: str) -> str:
+    """Of the text in UTF-8."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
