@@ -3,3 +3,5 @@
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports torch
+
+collect_ignore_glob = ["packages/*/scripts/*"]  # run by hand, and they import each other
