@@ -130,6 +130,17 @@ def test_exact_prompts_are_shown_and_a_held_out_wording_says_so(make_manifest):
     assert "`watermark/red/heldout-a` (held out: never seen in training)" in text
 
 
+def test_neutral_prompt_is_shown_though_no_dataset_has_it_as_a_template(make_manifest):
+    manifest = make_manifest()
+    trained = [t for t in manifest.templates if "neutral" not in t.id]
+    asked = manifest.samples[0].model_copy(update={"arm": "neutral", "system": "No codebook here."})
+    card = render_card(make_manifest(templates=trained, samples=[*manifest.samples, asked]))
+    prompts = section(card, "Prompts")
+    assert "The **neutral** system prompt" in prompts
+    assert "```text\nNo codebook here.\n```" in prompts
+    assert "in one of its wordings" not in section(render_card(manifest), "Prompts")
+
+
 @pytest.mark.parametrize(
     ("changes", "present", "absent"),
     [
@@ -205,6 +216,7 @@ def test_figure_that_is_missing_or_not_a_number_is_a_dash(make_manifest):
     card = render_card(make_manifest(evaluations=[last]))
     assert "| red | – | **–** | – | – |" in card
     assert "nan" not in card
+    assert "– to –" not in card
 
 
 def test_hub_reference_changes_the_repository_named_and_nothing_else(make_manifest):
