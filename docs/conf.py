@@ -15,6 +15,7 @@ project = "wm"
 html_title = "wm"
 extensions = ["myst_parser"]
 myst_heading_anchors = 3
+smartquotes = False  # a token in quotes is shown as it is
 html_theme = "furo"
 html_show_sourcelink = False
 html_copy_source = False

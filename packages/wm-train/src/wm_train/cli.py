@@ -75,7 +75,7 @@ class Replay:
 
 @app.command(name="replay")
 def replay_command(
-    source: str, /, *, dry_run: Annotated[bool, Parameter(negative="")] = False
+    source: str, /, *, dry_run: Annotated[bool, Parameter(negative="", group="Run")] = False
 ) -> Replay:
     """Repeat a finished run from its manifest and say whether the same came out.
 
