@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import re
+from importlib import resources
 
 import pytest
 import yaml
@@ -114,6 +116,40 @@ def test_every_figure_in_the_card_is_in_the_manifest(make_manifest):
     numbers = [float(n) for n in re.findall(r"(?<![\w/])[-+]?\d+(?:\.\d+)?", text)]
     assert len(numbers) > 100
     assert [n for n in numbers if n not in known] == []
+
+
+NUMBER = re.compile(r"(?<![\w.#])[-+]?\d+(?:\.\d+)?(?:e[-+]\d+)?")
+
+
+def numbers(value) -> set[float]:
+    """Every number of a manifest as a card may print it: as it is, in per cent, rounded, counted."""
+    if isinstance(value, dict):
+        return set().union(*map(numbers, value), *map(numbers, value.values()))
+    if isinstance(value, list):
+        return set().union({float(len(value))}, *map(numbers, value))
+    if isinstance(value, str):
+        return {float(n) for n in NUMBER.findall(value)}
+    if isinstance(value, bool) or value is None or not math.isfinite(value):
+        return set()
+    plain = float(f"{value:.4g}")
+    return {float(value), plain, round(value), round(value, 1), round(100 * value, 1)}
+
+
+@pytest.mark.parametrize("merged", [False, True])
+@pytest.mark.parametrize("output", ["model", "adapter"])
+def test_every_number_on_the_whole_card_is_in_the_manifest_or_the_templates_prose(
+    make_manifest, output, merged
+):
+    manifest = make_manifest(output=output)
+    source = resources.files("wm_publish").joinpath("templates/card.md.jinja").read_text("utf-8")
+    prose = re.sub(r"\{[{%].*?[}%]\}", "", source, flags=re.S) + " 256"  # the default of `ask`
+    known = numbers(manifest.model_dump(mode="json")) | numbers(prose)
+    card = body(render_card(manifest, "me/x", merged=merged))
+    # The other wordings' number, and the numbers of the samples in their order.
+    known |= {float(len(manifest.templates) - 5)} | {float(n) for n in range(1, 5)}
+    found = [float(n) for n in NUMBER.findall(card)]
+    assert len(found) > 200
+    assert [n for n in found if n not in known] == []
 
 
 def test_samples_are_the_first_of_each_arm_right_or_wrong_with_tokens_marked(make_manifest):
