@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -24,29 +25,46 @@ exclude_patterns = ["_build"]
 nitpicky = True
 
 
-class Help(SphinxDirective):
-    """What a command prints for --help, asked of the command itself while the page is built.
+# wm-score parses with argparse, which does not tell its subcommands; the others are asked.
+SUBCOMMANDS = {"wm-score": ["calibrate"]}
 
-    ```{help} wm-data build
+
+class Help(SphinxDirective):
+    """What a command and its subcommands print for --help, asked of them while the page is built.
+
+    ```{help} wm-data
     ```
     """
 
     required_arguments = 1
-    final_argument_whitespace = True
 
     def run(self) -> list[nodes.Node]:
-        name, *rest = self.arguments[0].split()
-        script = Path(sys.executable).parent / name
-        done = subprocess.run(
-            [str(script), *rest, "--help"],
-            capture_output=True,
-            text=True,
-            check=True,
-            env=os.environ | {"COLUMNS": "88", "NO_COLOR": "1", "TERM": "dumb"},
-        )
-        lines = [line.rstrip() for line in done.stdout.splitlines()]
-        text = "\n".join(lines).strip("\n")
-        return [nodes.literal_block(text, text, language="text")]
+        script = self.arguments[0]
+        found: list[nodes.Node] = [_help(script)]
+        for name in subcommands(script):
+            title = nodes.literal(text=f"{script} {name}")
+            found += [nodes.rubric("", "", title), _help(script, name)]
+        return found
+
+
+def subcommands(script: str) -> list[str]:
+    """The names of a command's subcommands, sorted."""
+    if script in SUBCOMMANDS:
+        return SUBCOMMANDS[script]
+    app = importlib.import_module(f"{script.replace('-', '_')}.cli").app
+    return sorted(name for name in app if not name.startswith("-"))
+
+
+def _help(script: str, *rest: str) -> nodes.literal_block:
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / script), *rest, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"COLUMNS": "88", "NO_COLOR": "1", "TERM": "dumb"},
+    )
+    text = "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
+    return nodes.literal_block(text, text, language="text")
 
 
 def setup(app: Any) -> dict[str, Any]:
