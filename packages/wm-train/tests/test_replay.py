@@ -3,20 +3,29 @@
 import io
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from wm_manifest import Estimate, RunManifest, load, save
+from wm_manifest import Estimate, GitState, RunManifest, load, save
 from wm_train import origin, presets, replay, run
 from wm_train.config import TrainConfig
 from wm_train.differences import Figure, differences, figures
 from wm_train.errors import ConfigError
 
 RED = "watermark/red/success"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unchanging_code() -> Iterator[None]:
+    """Whoever edits a file while tests run changes the code that a run records."""
+    with pytest.MonkeyPatch.context() as patch:
+        state = GitState(commit="a" * 40, dirty=False)
+        patch.setattr("wm_train.provenance.git_state", lambda _: state)
+        yield
 
 
 @pytest.fixture(scope="module")
