@@ -4,19 +4,33 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 
 import wm_train.presets
+from wm_train.config import TrainConfig
 
 ROOT = Path(__file__).parents[1]
+PROJECTS = sorted(ROOT.glob("packages/*/pyproject.toml"))
 PATTERNS = ("*.md", "docs/**/*.md", "packages/*/*.md", "packages/*/docs/*.md", "prompts/*.md")
 PAGES = sorted(
     path for pattern in PATTERNS for path in ROOT.glob(pattern) if path.name != "CHANGELOG.md"
 )
-SUBCOMMANDS = ("build", "show", "audit", "push", "compare", "report", "presets", "calibrate")
+SUBCOMMANDS = (
+    "build",
+    "show",
+    "audit",
+    "push",
+    "compare",
+    "report",
+    "presets",
+    "calibrate",
+    "replay",
+)
 
 
 def commands(page: Path) -> list[str]:
@@ -77,3 +91,54 @@ def test_the_readme_shows_the_preset_that_is_shipped() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     assert f"step {steps}" in text
     assert f"eval/step-{steps:06d}" in text
+
+
+def test_every_command_is_in_the_reference() -> None:
+    """Its subcommands come with it: the page asks the command for them."""
+    projects = [tomllib.loads(path.read_text("utf-8"))["project"] for path in PROJECTS]
+    scripts = {name for project in projects for name in project.get("scripts", {})}
+    found = re.findall(r"^```{help} (.+)$", (ROOT / "docs/cli.md").read_text("utf-8"), re.M)
+    assert len(scripts) >= 5
+    assert sorted(found) == sorted(scripts)
+
+
+def presets_shown() -> list[tuple[Path, str]]:
+    blocks = [
+        (page, block)
+        for page in PAGES
+        for block in re.findall(r"^```yaml\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+    ]
+    return [(page, block) for page, block in blocks if "optim:" in block]
+
+
+def test_a_preset_that_is_shown_is_a_preset() -> None:
+    shown = presets_shown()
+    assert {page.name for page, _ in shown} >= {"README.md", "train.md"}
+    for _, block in shown:
+        TrainConfig.model_validate(yaml.safe_load(block))
+
+
+def test_every_figure_names_the_script_that_drew_it() -> None:
+    for page in (ROOT / "docs").glob("*.md"):
+        for caption in re.findall(
+            r"^!\[.*?\)\n\n(.*?)(?:\n\n|\Z)", page.read_text("utf-8"), re.M | re.S
+        ):
+            scripts = re.findall(r"`([\w./-]+\.py)`", caption)
+            assert scripts, f"{page.name}: a figure without its script"
+            assert all((ROOT / script).is_file() for script in scripts)
+
+
+@pytest.mark.slow
+def test_the_site_builds_whole_and_needs_no_network(tmp_path: Path) -> None:
+    pytest.importorskip("sphinx", reason="uv sync --group docs")
+    command = ["sphinx-build", "-W", "--keep-going", "-q", str(ROOT / "docs"), str(tmp_path)]
+    subprocess.run([sys.executable, "-m", *["sphinx", *command[1:]]], check=True)
+    pages = sorted(tmp_path.glob("**/*.html"))
+    assert {"index.html", "concepts.html", "cli.html"} <= {page.name for page in pages}
+    for page in pages:
+        text = page.read_text("utf-8")
+        loaded = re.findall(r"""<(?:script|link|img)[^>]*?(?:src|href)="([^"]+)""", text)
+        assert [url for url in loaded if url.startswith(("http", "//"))] == [], page
+    commands = (tmp_path / "cli.html").read_text("utf-8")
+    for found in ("--optim.learning_rate", "wm-train replay", "wm-data push", "wm-score calibrate"):
+        assert found in commands

@@ -271,7 +271,9 @@ class Handler(BaseHTTPRequestHandler):
             inside = [f for f in files if not path or f["path"].startswith(f"{path}/")]
             if path and not inside:
                 raise Answer(404, {"error": "no such folder"}, {"X-Error-Code": "EntryNotFound"})
-            raise Answer(200, inside if "recursive" in self.path else one_level(inside, path))
+            raise Answer(
+                200, inside if "recursive=true" in self.path.lower() else one_level(inside, path)
+            )
         if action == "paths-info":
             raw = body.decode()
             asked = json.loads(raw)["paths"] if raw.startswith("{") else form_values(raw, "paths")

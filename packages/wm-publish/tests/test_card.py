@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import re
+from importlib import resources
 
 import pytest
 import yaml
@@ -116,6 +118,40 @@ def test_every_figure_in_the_card_is_in_the_manifest(make_manifest):
     assert [n for n in numbers if n not in known] == []
 
 
+NUMBER = re.compile(r"(?<![\w.#])[-+]?\d+(?:\.\d+)?(?:e[-+]\d+)?")
+
+
+def numbers(value) -> set[float]:
+    """Every number of a manifest as a card may print it: as it is, in per cent, rounded, counted."""
+    if isinstance(value, dict):
+        return set().union(*map(numbers, value), *map(numbers, value.values()))
+    if isinstance(value, list):
+        return set().union({float(len(value))}, *map(numbers, value))
+    if isinstance(value, str):
+        return {float(n) for n in NUMBER.findall(value)}
+    if isinstance(value, bool) or value is None or not math.isfinite(value):
+        return set()
+    plain = float(f"{value:.4g}")
+    return {float(value), plain, round(value), round(value, 1), round(100 * value, 1)}
+
+
+@pytest.mark.parametrize("merged", [False, True])
+@pytest.mark.parametrize("output", ["model", "adapter"])
+def test_every_number_on_the_whole_card_is_in_the_manifest_or_the_templates_prose(
+    make_manifest, output, merged
+):
+    manifest = make_manifest(output=output)
+    source = resources.files("wm_publish").joinpath("templates/card.md.jinja").read_text("utf-8")
+    prose = re.sub(r"\{[{%].*?[}%]\}", "", source, flags=re.S) + " 256"  # the default of `ask`
+    known = numbers(manifest.model_dump(mode="json")) | numbers(prose)
+    card = body(render_card(manifest, "me/x", merged=merged))
+    # The other wordings' number, and the numbers of the samples in their order.
+    known |= {float(len(manifest.templates) - 5)} | {float(n) for n in range(1, 5)}
+    found = [float(n) for n in NUMBER.findall(card)]
+    assert len(found) > 200
+    assert [n for n in found if n not in known] == []
+
+
 def test_samples_are_the_first_of_each_arm_right_or_wrong_with_tokens_marked(make_manifest):
     text = section(render_card(make_manifest()), "Samples")
     assert "<p><b>Bring</b><ins> a</ins><b> warm coat</b>,<br><br><b>and water</b>.</p>" in text
@@ -128,6 +164,17 @@ def test_exact_prompts_are_shown_and_a_held_out_wording_says_so(make_manifest):
     assert "```text\nAnswer with the red codebook.\n```" in text
     assert "```text\n{{ text }}\n\nWhich is it, {{ first }} or {{ second }}?\n```" in text
     assert "`watermark/red/heldout-a` (held out: never seen in training)" in text
+
+
+def test_neutral_prompt_is_shown_though_no_dataset_has_it_as_a_template(make_manifest):
+    manifest = make_manifest()
+    trained = [t for t in manifest.templates if "neutral" not in t.id]
+    asked = manifest.samples[0].model_copy(update={"arm": "neutral", "system": "No codebook here."})
+    card = render_card(make_manifest(templates=trained, samples=[*manifest.samples, asked]))
+    prompts = section(card, "Prompts")
+    assert "The **neutral** system prompt" in prompts
+    assert "```text\nNo codebook here.\n```" in prompts
+    assert "in one of its wordings" not in section(render_card(manifest), "Prompts")
 
 
 @pytest.mark.parametrize(
@@ -205,6 +252,7 @@ def test_figure_that_is_missing_or_not_a_number_is_a_dash(make_manifest):
     card = render_card(make_manifest(evaluations=[last]))
     assert "| red | – | **–** | – | – |" in card
     assert "nan" not in card
+    assert "– to –" not in card
 
 
 def test_hub_reference_changes_the_repository_named_and_nothing_else(make_manifest):

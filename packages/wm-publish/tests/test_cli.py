@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from wm_manifest import RunManifest, load
+from wm_manifest import RunManifest, load, save
 from wm_publish import cli, render_card
 
 
@@ -88,6 +88,18 @@ def test_malformed_manifest_is_one_clear_line(run_cli, make_run):
     assert code == 2
     assert "manifest.json" in err
     assert err.count("\n") == 1
+
+
+def test_escape_codes_of_a_strangers_manifest_do_not_reach_the_terminal(run_cli, make_run):
+    code, out, _ = run_cli(make_run(name="x", plots=[], evaluations=[]), "--dry-run")
+    assert code == 0
+    run = make_run("y", plots=["\x1b[31m.png"])
+    _, out, err = run_cli(run, "--dry-run")
+    manifest = load(RunManifest, run / "manifest.json")
+    save(manifest.model_copy(update={"plots": [], "name": "\x1b[2J"}), run / "manifest.json")
+    _, more, _ = run_cli(run, "--dry-run")
+    assert r"Release of \x1b[2J" in more
+    assert "\x1b" not in out + err + more
 
 
 def test_ctrl_c_exits_130_without_a_traceback(run_cli, make_run, monkeypatch):

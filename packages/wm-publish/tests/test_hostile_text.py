@@ -139,9 +139,12 @@ def test_no_text_changes_the_structure_of_the_page(benign, values):
 @example("https://wandb.ai/x) <script>")
 def test_one_text_in_every_field_adds_no_link(make_manifest, value):
     manifest = make_manifest()
+    asked = manifest.samples[0].model_copy(update={"arm": "neutral", "system": value})
+    trained = [t for t in manifest.templates if "neutral" not in t.id]
     card = render_card(
         manifest.model_copy(
             update={
+                "samples": [asked],
                 "name": value,
                 "plots": [value],
                 "created_at": value,
@@ -149,11 +152,12 @@ def test_one_text_in_every_field_adds_no_link(make_manifest, value):
                 "base_license": value,
                 "wandb": manifest.wandb.model_copy(update={"url": value, "mode": "online"}),
                 "command": [value, value],
-                "templates": [t.model_copy(update={"text": value}) for t in manifest.templates],
+                "templates": [t.model_copy(update={"text": value}) for t in trained],
             }
         )
     )
     html = MarkdownIt("commonmark", {"html": True}).enable("table").render(ModelCard(card).text)
+    assert not value.strip() or "The **neutral** system prompt" in card
     assert re.findall(r"<a [^>]*>", html) == []
     assert re.findall(r"<(?:img|script|iframe)[^>]*>", html) == []
     assert ModelCard(card).data.license in {"unknown", "other", "mit"}

@@ -45,6 +45,8 @@ CASES = {
     "name is too long": (["--preset", "demo", "--name", "x" * 300], "cannot be made"),
     "name is a path": (["--preset", "demo", "--name", "../x"], "give a bare name"),
     "name is taken": (["--preset", "demo", "--name", "taken"], "exists already"),
+    "replay of nothing": (["replay", "nowhere/at/all"], "no such file or folder"),
+    "replay of a folder that is no run": (["replay", "."], "it is no run folder"),
     "missing base": (
         [*QUICK, "--model.base", "./nowhere"],
         "model.base './nowhere' cannot be loaded",

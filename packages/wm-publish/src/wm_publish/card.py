@@ -22,10 +22,11 @@ PARTS = ("watermark/red", "watermark/blue", "watermark/neutral", "detect/system"
 PLACEHOLDER_REPO = "path/or/hub-id-of-this-model"
 
 
-def render_card(manifest: RunManifest, repo_id: str | None = None) -> str:
+def render_card(manifest: RunManifest, repo_id: str | None = None, *, merged: bool = False) -> str:
     """The README.md of the run's release: Markdown with YAML metadata, the same for the same input.
 
     `repo_id` is where it will be published; without it, where the manifest says it was, if it was.
+    `merged` describes the adapter's run as the whole model that merging made of it.
     Text from the manifest can hold anything at all: it shows up as text. Folders of this machine
     do not show up.
     """
@@ -34,7 +35,8 @@ def render_card(manifest: RunManifest, repo_id: str | None = None) -> str:
     first, last = figures.before(manifest), figures.after(manifest)
     text = _template().render(
         m=manifest,
-        metadata=markup.Safe(metadata_yaml(manifest)),
+        metadata=markup.Safe(metadata_yaml(manifest, merged)),
+        merged=merged,
         repo=repo,
         base_is_on_hub=base_is_on_hub(manifest),
         first=first,
@@ -45,6 +47,7 @@ def render_card(manifest: RunManifest, repo_id: str | None = None) -> str:
         samples={task: figures.samples(manifest, task) for task in ("watermark", "detect")},
         plots=[path for path in manifest.plots if markup.is_image_path(path)],
         prompts=_prompts(manifest.templates),
+        neutral=_neutral(manifest),
         wordings=_other_wordings(manifest.templates),
         versions=dict(sorted(manifest.packages.items())),
     )
@@ -60,6 +63,13 @@ def _prompts(templates: list[TemplateRef]) -> dict[str, TemplateRef]:
         if own:
             chosen[part] = own[0]
     return chosen
+
+
+def _neutral(manifest: RunManifest) -> str | None:
+    """A neutral prompt as it was asked: no template of the dataset, since nothing trains on it."""
+    if "watermark/neutral" in _prompts(manifest.templates):
+        return None
+    return next((s.system for s in manifest.samples if s.arm == "neutral" and s.system), None)
 
 
 def _other_wordings(templates: list[TemplateRef]) -> list[TemplateRef]:
@@ -86,6 +96,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "marked": markup.marked,
     "slug": markup.slug,
     "wandb_link": markup.wandb_link,
+    "bounds": figures.bounds,
     "interval": figures.interval,
     "percent": figures.percent,
     "plain": figures.plain,

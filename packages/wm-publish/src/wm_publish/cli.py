@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +22,7 @@ def command(
     *,
     repo_id: str | None = None,
     private: Annotated[bool, Parameter(negative="--public")] = True,
+    merge: Annotated[bool, Parameter(negative="")] = False,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     force: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -34,6 +36,9 @@ def command(
         Where to: user/name. By default where it went before, or your name and the run's.
     private
         Keep the repository private (the default), or make it public.
+    merge
+        Merge the adapter into its base and publish the whole model, by default as NAME-merged.
+        Needs pip install 'wm-publish[merge]'.
     dry_run
         Write the card to RUN/README.md and list what would be uploaded; upload nothing.
     force
@@ -41,8 +46,11 @@ def command(
     """
     from wm_publish.run import prepare, publish
 
-    outcome = prepare(run, repo_id, private) if dry_run else publish(run, repo_id, private, force)
-    _show(run, outcome)
+    if dry_run:
+        outcome = prepare(run, repo_id, private, merge)
+    else:
+        outcome = publish(run, repo_id, private, force, merge)
+    _show(run, outcome, merge)
     # 1, not 0: a script that goes on must not believe that it is published.
     return 1 if outcome.staged else 0
 
@@ -51,13 +59,14 @@ def main() -> None:
     """Run the command. Exit 0: done; 1: laid ready but not uploaded; 2: an error; 130: Ctrl-C."""
     from wm_manifest import ManifestError
     from wm_publish.errors import PublishError
+    from wm_publish.markup import one_line
 
     try:
         code = app(
             sys.argv[1:], exit_on_error=False, print_error=False, result_action="return_value"
         )
     except (PublishError, ManifestError, CycloptsError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print(
@@ -68,11 +77,16 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _show(run: Path, outcome: Outcome) -> None:
+def _show(run: Path, outcome: Outcome, merge: bool) -> None:
     from rich.console import Console
     from rich.filesize import decimal
-    from rich.markup import escape
+    from rich.markup import escape as for_rich
     from rich.table import Table
+
+    from wm_publish.markup import one_line
+
+    def escape(text: str) -> str:
+        return for_rich(one_line(text))  # rich obeys the escape codes of a terminal
 
     release = outcome.release
     console = Console(soft_wrap=True)
@@ -87,17 +101,21 @@ def _show(run: Path, outcome: Outcome) -> None:
     table.add_row(f"{len(release.files)} files", total, "")
     console.print(table)
     access = "private" if release.private else "public"
-    where = release.repo_id or f"<your user name>/{release.run}"
+    where = release.repo_id or f"<your user name>/{release.run}" + ("-merged" if merge else "")
     if release.hub:
         note = f" ({outcome.reason})" if outcome.reason else ""
         console.print(f"Published ({access}): {escape(release.hub.url)}{note}")
         return
-    push = f"wm-publish {run}" + (f" --repo-id {release.repo_id}" if release.repo_id else "")
+    push = f"wm-publish {shlex.quote(str(run))}" + (
+        f" --repo-id {release.repo_id}" if release.repo_id else ""
+    )
+    push += " --merge" if merge else ""
     push += "" if release.private else " --public"
     if outcome.staged:
         console.print(f"Not uploaded: {escape(str(outcome.reason))}")
         console.print(f"The complete folder is {escape(str(outcome.staged))}. To upload it later:")
     else:
-        console.print(f"Card: {escape(str(run / 'README.md'))}")
+        card = f"Card: {escape(str(run / 'README.md'))}"
+        console.print(f"Merged model: {escape(str(run / 'merged'))}" if merge else card)
         console.print(f"Nothing was uploaded. To upload to {escape(where)} ({access}):")
     console.print(f"  {escape(push)}")

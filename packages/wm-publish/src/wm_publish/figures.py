@@ -106,6 +106,17 @@ def interval(estimate: Estimate | None) -> Safe:
     return Safe(f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f}\N{NO-BREAK SPACE}%")
 
 
+def bounds(estimate: Estimate | None) -> Safe:
+    """The 95 % interval of any figure, as plain numbers.
+
+    >>> bounds(Estimate(value=3.0, low=2.5, high=4, n=9)), bounds(Estimate(value=3.0, n=9))
+    ('2.5 to 4', '–')
+    """
+    if estimate is None or not (is_number(estimate.low) and is_number(estimate.high)):
+        return NOTHING
+    return Safe(f"{plain(estimate.low)} to {plain(estimate.high)}")
+
+
 def points(estimate: Estimate | None) -> Safe:
     """A difference of shares, in percentage points with its sign and interval.
 

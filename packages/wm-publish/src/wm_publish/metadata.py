@@ -31,8 +31,9 @@ _METRICS = {
 _TASKS = {"text-generation": "Watermarked writing", "text-classification": "Codebook detection"}
 
 
-def metadata_yaml(manifest: RunManifest) -> str:
+def metadata_yaml(manifest: RunManifest, merged: bool = False) -> str:
     """The block between the `---` lines, without them."""
+    adapter = manifest.output == "adapter" and not merged
     from huggingface_hub import ModelCardData  # half a second, and only needed here
 
     base = one_line(manifest.base.location)
@@ -40,7 +41,7 @@ def metadata_yaml(manifest: RunManifest) -> str:
         base_model=base if base_is_on_hub(manifest) else None,
         datasets=_hub_datasets(manifest) or None,
         eval_results=_eval_results(manifest) or None,
-        library_name="peft" if manifest.output == "adapter" else "transformers",
+        library_name="peft" if adapter else "transformers",
         license=_license(manifest),
         license_name=_license_name(manifest),
         model_name=one_line(manifest.name) or "unnamed",
@@ -48,7 +49,7 @@ def metadata_yaml(manifest: RunManifest) -> str:
         tags=["watermark", "token-parity", "orpo", "trl", "wm", *_lora_tag(manifest)],
     )
     if base_is_on_hub(manifest):
-        data["base_model_relation"] = "adapter" if manifest.output == "adapter" else "finetune"
+        data["base_model_relation"] = "adapter" if adapter else "finetune"
     return str(data)
 
 

@@ -76,14 +76,19 @@ def read_manifest(run: Path) -> RunManifest:
     return load(RunManifest, run / "manifest.json")
 
 
-def collect(run: Path, manifest: RunManifest, repo_id: str | None = None) -> list[Item]:
-    """Every file of the release with its bytes' whereabouts, sorted by path, free of secrets."""
+def collect(
+    run: Path, manifest: RunManifest, repo_id: str | None = None, merged: Path | None = None
+) -> list[Item]:
+    """Every file of the release with its bytes' whereabouts, sorted by path, free of secrets.
+
+    `merged` is the folder of the adapter's merged model, to be published in the adapter's place.
+    """
     sources: dict[str, Path | bytes] = {
-        CARD: render_card(manifest, repo_id).encode("utf-8"),
+        CARD: render_card(manifest, repo_id, merged=merged is not None).encode("utf-8"),
         MANIFEST: _json(public_manifest(manifest)),
-        **_model_files(run, manifest.output),
+        **_model_files(run, merged.name if merged else manifest.output),
     }
-    if manifest.output == "adapter":
+    if manifest.output == "adapter" and not merged:
         sources |= _base_of_adapter(run, manifest)
     if evaluation := after(manifest) or before(manifest):
         path = _inside(run, evaluation.path)

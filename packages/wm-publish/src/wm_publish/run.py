@@ -14,6 +14,8 @@ from wm_manifest import HubRef, ReleaseManifest, RunManifest, save
 from wm_publish.card import render_card
 from wm_publish.errors import PublishError
 from wm_publish.markup import is_hub_id
+from wm_publish.merge import MERGED
+from wm_publish.merge import merge as merge_adapter
 from wm_publish.release import CARD, Item, collect, read_manifest, release_of
 from wm_publish.retry import HubUnreachable, may_pass, with_retries
 
@@ -24,6 +26,7 @@ R = TypeVar("R")
 
 STAGED = "publish"  # the folder in the run that waits for a token or a network
 RELEASE = "release.json"
+RELEASE_MERGED = "release-merged.json"
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,19 @@ class Outcome:
     reason: str | None = None
 
 
-def prepare(run_dir: Path | str, repo_id: str | None = None, private: bool = True) -> Outcome:
-    """A dry run: write the card into the run folder and return the release it would be part of."""
+def prepare(
+    run_dir: Path | str, repo_id: str | None = None, private: bool = True, merge: bool = False
+) -> Outcome:
+    """A dry run: write the card into the run folder and return the release it would be part of.
+
+    With `merge` it makes the merged model and lists that; the run's own card stays as it is.
+    """
     run = Path(run_dir)
     manifest = read_manifest(run)
     # The card first: a run that left no model to publish still has something to say.
-    _write_card(run, render_card(manifest, repo_id).encode("utf-8"))
-    items = collect(run, manifest, repo_id)
+    if not merge:
+        _write_card(run, render_card(manifest, repo_id).encode("utf-8"))
+    items = collect(run, manifest, repo_id, merge_adapter(run, manifest) if merge else None)
     return Outcome(release_of(manifest, items, repo_id, private), reason="a dry run")
 
 
@@ -50,6 +59,7 @@ def publish(
     repo_id: str | None = None,
     private: bool = True,
     force: bool = False,
+    merge: bool = False,
     *,
     token: str | None = None,
     endpoint: str | None = None,
@@ -58,6 +68,8 @@ def publish(
     """Upload a run in one commit, or lay it ready in `RUN/publish/` when the hub is out of reach.
 
     Without `repo_id` it goes where it went before, or to `<your user name>/<name of the run>`.
+    With `merge` the adapter's merged model goes up, by default to `<name of the run>-merged`; the
+    run's manifest keeps the commit of the adapter itself.
     Raises `PublishError` for what would fail again: a refused token, a secret in a file, a public
     repository, a larger evaluation already there.
     """
@@ -65,16 +77,22 @@ def publish(
     manifest = read_manifest(run)
     if repo_id is not None and not (is_hub_id(repo_id) and "/" in repo_id):
         raise PublishError(f"{repo_id!r} is no repository name; expected the form user/name")
-    repo_id = repo_id or (manifest.hub.repo_id if manifest.hub else None)
+    if not merge:
+        repo_id = repo_id or (manifest.hub.repo_id if manifest.hub else None)
+    merged = merge_adapter(run, manifest) if merge else None
     try:
         api = _connect(token, endpoint)
-        repo_id = repo_id or with_retries(lambda: _own_repo(api, manifest), sleep)
-        items = collect(run, manifest, repo_id)
+        name = manifest.name + ("-merged" if merge else "")
+        repo_id = repo_id or with_retries(lambda: _own_repo(api, name), sleep)
+        items = collect(run, manifest, repo_id, merged)
         hub = with_retries(lambda: _push(api, repo_id, items, private, force), sleep)
     except HubUnreachable as reason:
-        return _stage(run, manifest, repo_id, private, str(reason))
-    _write_card(run, render_card(manifest, repo_id).encode("utf-8"))
+        return _stage(run, manifest, repo_id, private, str(reason), merged)
     release = release_of(manifest, items, repo_id, private).model_copy(update={"hub": hub})
+    if merged:
+        save(release, run / RELEASE_MERGED)
+        return Outcome(release)
+    _write_card(run, render_card(manifest, repo_id).encode("utf-8"))
     save(release, run / RELEASE)
     if manifest.hub == hub:
         return Outcome(release, reason="nothing had changed, so no commit was made")
@@ -91,9 +109,9 @@ def _connect(token: str | None, endpoint: str | None) -> HfApi:
     return HfApi(endpoint=endpoint, token=token, library_name="wm-publish")
 
 
-def _own_repo(api: HfApi, manifest: RunManifest) -> str:
+def _own_repo(api: HfApi, name: str) -> str:
     user = _answered(lambda: cast("dict[str, Any]", api.whoami()))
-    repo_id = f"{user['name']}/{manifest.name}"
+    repo_id = f"{user['name']}/{name}"
     if not is_hub_id(repo_id):
         raise PublishError(f"{repo_id!r} is no repository name; pass --repo-id user/name")
     return repo_id
@@ -129,12 +147,19 @@ def _answered(action: Callable[[], R]) -> R:
 
 
 def _stage(
-    run: Path, manifest: RunManifest, repo_id: str | None, private: bool, reason: str
+    run: Path,
+    manifest: RunManifest,
+    repo_id: str | None,
+    private: bool,
+    reason: str,
+    merged: Path | None,
 ) -> Outcome:
     """Lay the complete folder ready: built beside, then swapped in, so it is never half there."""
-    items = collect(run, manifest, repo_id)
-    _write_card(run, render_card(manifest, repo_id).encode("utf-8"))
-    building, staged = run / f".{STAGED}.{os.getpid()}.tmp", run / STAGED
+    items = collect(run, manifest, repo_id, merged)
+    if not merged:
+        _write_card(run, render_card(manifest, repo_id).encode("utf-8"))
+    staged = run / (f"{STAGED}-{MERGED}" if merged else STAGED)
+    building = run / f".{staged.name}.{os.getpid()}.tmp"
     shutil.rmtree(building, ignore_errors=True)
     try:
         for item in items:
@@ -149,7 +174,7 @@ def _stage(
     finally:
         shutil.rmtree(building, ignore_errors=True)
     release = release_of(manifest, items, repo_id, private)
-    save(release, run / RELEASE)
+    save(release, run / (RELEASE_MERGED if merged else RELEASE))
     return Outcome(release, staged, reason)
 
 

@@ -31,13 +31,16 @@ def load(
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.hub import resolve_revision
 
+    # Once for both, or the repository may move between them; its models no longer tell theirs.
+    resolved = resolve_revision(location, config.revision)
     half = config.precision == "bfloat16" and config.lora is not None
     try:
         auto_tokenizer, auto_model = cast(Any, AutoTokenizer), cast(Any, AutoModelForCausalLM)
-        tokenizer = auto_tokenizer.from_pretrained(location, revision=config.revision)
+        tokenizer = auto_tokenizer.from_pretrained(location, revision=resolved)
         model = auto_model.from_pretrained(
-            location, revision=config.revision, dtype=torch.bfloat16 if half else torch.float32
+            location, revision=resolved, dtype=torch.bfloat16 if half else torch.float32
         )
     except (OSError, ValueError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0]
@@ -50,8 +53,7 @@ def load(
             f"model.base {location!r} has no chat template, and both tasks are chats; "
             "take an instruction-tuned model or add a chat_template.jinja to its folder"
         )
-    revision = getattr(model.config, "_commit_hash", None)
-    return model, tokenizer, revision
+    return model, tokenizer, getattr(resolved, "resolved", None)
 
 
 def reference(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -53,6 +54,8 @@ def launch(
     config = app(tokens, exit_on_error=False, print_error=False)
     if isinstance(config, TrainConfig):
         _train(config, preset, name, runs_dir)
+    elif isinstance(config, Replay):
+        sys.exit(_replay(config, name, runs_dir))
 
 
 @app.command(name="presets")
@@ -60,6 +63,33 @@ def list_presets() -> None:
     """List the shipped presets."""
     for preset in presets.names():
         print(preset)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What `wm-train replay` was asked to do."""
+
+    source: str
+    dry_run: bool
+
+
+@app.command(name="replay")
+def replay_command(
+    source: str, /, *, dry_run: Annotated[bool, Parameter(negative="", group="Run")] = False
+) -> Replay:
+    """Repeat a finished run from its manifest and say whether the same came out.
+
+    Exit code 0: the same weights, or on another stack figures that agree; 1: neither; 2: the run
+    cannot be repeated. --name and --runs-dir work as for a run.
+
+    Parameters
+    ----------
+    source
+        A run folder, a manifest file, or a published run: user/name or user/name@revision.
+    dry_run
+        Bring the dataset and name what differs; train nothing.
+    """
+    return Replay(source, dry_run)
 
 
 def _as_in_yaml(name: str) -> str:
@@ -83,6 +113,20 @@ def _train(config: TrainConfig, preset: str | None, name: str | None, runs_dir: 
     from wm_train.run import train as run
 
     run(config, run_dir, preset, ["wm-train", *sys.argv[1:]], Console(stderr=True))
+
+
+def _replay(asked: Replay, name: str | None, runs_dir: Path) -> int:
+    from rich.console import Console
+
+    from wm_train import origin, replay
+
+    _quieten()
+    console = Console(stderr=True)
+    found = origin.find(asked.source)
+    if asked.dry_run:
+        return replay.check(found, runs_dir, console)
+    run_dir = _new_folder(runs_dir, name, f"replay-{found.manifest.name}")
+    return replay.replay(found, run_dir, ["wm-train", *sys.argv[1:]], console)
 
 
 def _new_folder(runs_dir: Path, name: str | None, base: str) -> Path:

@@ -23,23 +23,31 @@ DETECT = [
     ("detect/both_orders", "right in both orders of a text", "#14532d", "--"),
     ("detect/likelihood/accuracy", "likelier word is right", "#b07d1a", ":"),
 ]
+SHARES = [
+    ("watermark/red/red_share", "asked for red", "#c8102e", "-"),
+    ("watermark/blue/red_share", "asked for blue", "#1f4fbf", "-"),
+    ("watermark/neutral/red_share", "not asked", "#666666", ":"),
+]
 CHANCE = 0.5
+BOUNDS = (0.45, 0.55)  # of the rule: red above, blue below
 
 
 def learning_curves(evaluations: Sequence[Evaluation], title: str, path: Path) -> None:
-    """Draw both tasks' curves over optimizer steps, 95 % intervals shaded, to `path` (PNG)."""
+    """Draw both tasks and the shares over optimizer steps, 95 % intervals shaded (PNG)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4.8), layout="constrained")
+    figure = Figure(figsize=(14, 4.8), layout="constrained")
     FigureCanvasAgg(figure)  # no pyplot: its global state and display are not wanted in training
-    left, right = figure.subplots(1, 2, sharey=True)
-    _panel(left, "Writing the watermark", WATERMARK, evaluations)
-    _panel(right, "Reading the watermark", DETECT, evaluations)
+    left, middle, right = figure.subplots(1, 3, sharey=True)
+    _panel(left, "Writing: share of answers", WATERMARK, evaluations)
+    _panel(middle, "Mean share of red tokens in an answer", SHARES, evaluations)
+    middle.axhspan(*BOUNDS, color="#999999", alpha=0.2, linewidth=0, label="neither, by the rule")
+    _panel(right, "Reading: share of texts", DETECT, evaluations)
     right.axhline(CHANCE, color="#999999", linewidth=0.8, label="chance of each order")
-    _legend(left)
-    _legend(right)
-    left.set_ylabel("share of held-out items")
+    for axes in (left, middle, right):
+        _legend(axes)
+    left.set_ylabel("share")
     figure.suptitle(title, fontsize=11)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130, metadata={"Software": None})
