@@ -95,7 +95,7 @@ def test_unknown_id_names_near_ones():
 
 
 def test_unknown_task_names_the_known_ones():
-    with pytest.raises(wm_prompts.PromptError, match="detect, watermark"):
+    with pytest.raises(wm_prompts.PromptError, match="detect, generate, watermark"):
         wm_prompts.variants("nonsense")
 
 
