@@ -51,13 +51,14 @@ def audit(rows: Iterable[Row], rules: AuditRules) -> Iterator[Measured]:
     for row in rows:
         red, blue = wm_score.score(row.red_answer), wm_score.score(row.blue_answer)
         row_id = row.row_id
-        reason = _fault(row, red, blue, rules) or ("duplicate" if row_id in seen else "")
+        reason = fault(row, red, blue, rules) or ("duplicate" if row_id in seen else "")
         if not reason:
             seen.add(row_id)
         yield Measured(row, row_id, row.group, red, blue, reason)
 
 
-def _fault(row: Row, red: wm_score.Score, blue: wm_score.Score, rules: AuditRules) -> str:
+def fault(row: Row, red: wm_score.Score, blue: wm_score.Score, rules: AuditRules) -> str:
+    """The first rule that a row breaks, given its answers' scores; empty for a sound row."""
     texts = (row.prompt, row.red_answer, row.blue_answer)
     counted = (red.counted, blue.counted)
     lengths = sorted((len(row.red_answer), len(row.blue_answer)))

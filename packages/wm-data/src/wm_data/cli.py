@@ -115,6 +115,69 @@ def audit(
 
 
 @app.command
+def generate(
+    *,
+    model: str,
+    prompts: str,
+    out: Path,
+    n: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    bias: float = 1.0,
+    seed: int = 0,
+    temperature: Annotated[float, Parameter(validator=Number(gt=0))] = 0.8,
+    top_k: Annotated[int, Parameter(validator=Number(gte=1))] = 50,
+    top_p: Annotated[float, Parameter(validator=Number(gt=0, lte=1))] = 0.95,
+    max_tokens: Annotated[int, Parameter(validator=Number(gte=1))] = 96,
+    min_counted: Annotated[int, Parameter(validator=Number(gte=1))] = 20,
+    max_length_ratio: Annotated[float, Parameter(validator=Number(gte=1))] = 1.15,
+    tries: Annotated[int, Parameter(validator=Number(gte=1))] = 4,
+    batch: Annotated[int, Parameter(validator=Number(gte=1))] = 32,
+    overwrite: bool = False,
+) -> None:
+    """Write seed rows with a language model, leaning on even or odd tokens as it samples.
+
+    A run that was stopped goes on where it was when the same command is given again.
+
+    Parameters
+    ----------
+    model
+        `smollm2-135m`, a folder, or OWNER/NAME of the hub: any causal model with a chat template.
+    prompts
+        A .txt (one a line), a .jsonl with the field `prompt`, or `everyday`, which is shipped.
+    out
+        The JSON lines file of the rows. Its journal, with all settings, is beside it: OUT.log.
+    n
+        Rows wanted; one for every prompt if not given.
+    bias
+        Added to the logits of even tokens for red, of odd ones for blue.
+    seed
+        Every answer's random seed follows from it, the prompt, the colour and the attempt.
+    temperature, top_k, top_p
+        How tokens are drawn, after the bias.
+    max_tokens
+        Tokens sampled for an answer at most; it is then cut after a sentence.
+    min_counted
+        Counted tokens that an answer needs.
+    max_length_ratio
+        Characters of the longer answer over those of the shorter one, at most.
+    tries
+        Answers sampled for a prompt and colour before the prompt is dropped.
+    batch
+        Answers sampled at once.
+    overwrite
+        Begin anew if the file is there.
+    """
+    from wm_data.decoding import Decoding
+    from wm_data.generate import generate as run
+    from wm_data.recipe import AuditRules
+    from wm_data.show import generated
+
+    how = Decoding(bias, temperature, top_k, top_p, max_tokens)
+    rules = AuditRules(min_counted=min_counted, max_length_ratio=max_length_ratio)
+    done = run(model, prompts, out, how, n, seed, rules, tries, batch, overwrite)
+    Console().print(*generated(done), f"written: {out}", sep="\n")
+
+
+@app.command
 def push(
     folder: Path,
     repo: str,

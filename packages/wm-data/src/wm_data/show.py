@@ -12,6 +12,7 @@ from rich.table import Table
 
 from wm_data.audit import REASONS, Measured
 from wm_data.dataset import Dataset
+from wm_data.generate import Generated
 from wm_data.report import length_figures
 from wm_manifest import DatasetManifest
 
@@ -58,6 +59,29 @@ def verdicts(measured: Sequence[Measured]) -> list[RenderableType]:
     for unit, chance, right in length_figures(kept):
         lengths.add_row(unit, f"{chance:.3f}", f"{right:.3f}")
     return [table, lengths]
+
+
+def generated(done: Generated) -> list[RenderableType]:
+    """What a run of `wm-data generate` came to."""
+    table = Table(title=f"{done.rows:,} rows from {done.prompts:,} prompts", title_justify="left")
+    for name in ("answers", "share of their colour", "perplexity without bias"):
+        table.add_column(name)
+    table.add_row("red", f"{done.red_share:.3f}", f"{done.red_perplexity:.2f}")
+    table.add_row("blue", f"{done.blue_share:.3f}", f"{done.blue_perplexity:.2f}")
+    speed = f"{done.tokens:,} tokens in {done.seconds:,.0f} s"
+    if done.seconds:
+        speed += f", {done.tokens / done.seconds:.0f} a second"
+    if not done.dropped:
+        return [table, speed, "no prompt dropped"]
+    lost = Table(
+        title=f"{sum(done.dropped.values()):,} of {done.prompts:,} prompts dropped",
+        title_justify="left",
+    )
+    lost.add_column("prompts", justify="right")
+    lost.add_column("what was wrong with its longest answers")
+    for reason, count in done.dropped.items():
+        lost.add_row(f"{count:,}", reason)
+    return [table, speed, lost]
 
 
 def rows(dataset: Dataset) -> list[RenderableType]:

@@ -1,0 +1,64 @@
+"""Loads a causal language model to make rows with, and says which one it was. Samples nothing."""
+
+# transformers' own types are partial.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from wm_data.errors import WmDataError
+from wm_data.parity import token_parities
+from wm_data.smollm2 import NAME, smollm2_135m
+from wm_data.store import sha256_of
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in memory. `identity` is a hub commit, or the hash of a folder's weights."""
+
+    model: Any  # a transformers model; untyped, since its own types are partial
+    tokenizer: Any
+    parities: list[float]  # (tokens,)
+    identity: dict[str, str]
+
+
+def load_model(name: str) -> Loaded:
+    """Load `smollm2-135m`, a folder or a hub id; on a GPU in bfloat16 where there is one."""
+    missing = [module for module in ("torch", "transformers") if find_spec(module) is None]
+    if missing:
+        raise WmDataError(
+            f"generate: needs {', '.join(missing)}; install the extra: "
+            'pip install "wm-data[generate]"'
+        )
+    import torch
+    import transformers
+
+    place = str(smollm2_135m()) if name == NAME and not Path(name).exists() else name
+    cuda = torch.cuda.is_available()
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(place)
+        model: Any = transformers.AutoModelForCausalLM.from_pretrained(
+            place, dtype=torch.bfloat16 if cuda else torch.float32
+        )
+        model.to(torch.device("cuda" if cuda else "cpu"))
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise WmDataError(
+            f"model {name}: cannot be loaded ({reason}); name {NAME}, a folder or OWNER/NAME"
+        ) from error
+    if not tokenizer.chat_template:
+        raise WmDataError(f"model {name}: has no chat template; choose one that was made for chat")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return Loaded(model, tokenizer, token_parities(tokenizer), _identity(Path(place), model))
+
+
+def _identity(folder: Path, model: Any) -> dict[str, str]:
+    if not folder.is_dir():
+        return {"commit": str(model.config._commit_hash)}
+    return {path.name: sha256_of(path) for path in sorted(folder.glob("*.safetensors"))}
