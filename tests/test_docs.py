@@ -24,6 +24,7 @@ SUBCOMMANDS = (
     "build",
     "show",
     "audit",
+    "generate",
     "push",
     "compare",
     "report",
