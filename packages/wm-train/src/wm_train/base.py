@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -37,7 +38,11 @@ def load(
         auto_tokenizer, auto_model = cast(Any, AutoTokenizer), cast(Any, AutoModelForCausalLM)
         tokenizer = auto_tokenizer.from_pretrained(location, revision=config.revision)
         model = auto_model.from_pretrained(
-            location, revision=config.revision, dtype=torch.bfloat16 if half else torch.float32
+            location,
+            revision=config.revision,
+            dtype=torch.bfloat16 if half else torch.float32,
+            attn_implementation=config.attention,
+            **(_four_bit() if config.four_bit else {}),
         )
     except (OSError, ValueError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0]
@@ -50,8 +55,39 @@ def load(
             f"model.base {location!r} has no chat template, and both tasks are chats; "
             "take an instruction-tuned model or add a chat_template.jinja to its folder"
         )
+    if config.lora is not None:
+        _refuse_a_tied_head(model, config.lora, location)
     revision = getattr(model.config, "_commit_hash", None)
     return model, tokenizer, revision
+
+
+def _four_bit() -> dict[str, Any]:
+    """QLoRA's base (arXiv 2305.14314): NF4 weights, doubly quantised, computed in bfloat16."""
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    if not torch.cuda.is_available():
+        raise ConfigError("model.four_bit needs a CUDA device, and there is none; switch it off")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ConfigError("model.four_bit needs bitsandbytes: pip install 'wm-train[qlora]'")
+    quantised = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    return {"quantization_config": quantised, "device_map": {"": torch.cuda.current_device()}}
+
+
+def _refuse_a_tied_head(model: PreTrainedModel, config: LoraConfig, location: str) -> None:
+    """A LoRA on a head that is also the input embedding merges into both, which is wrong."""
+    ends = {"lm_head", "embed_tokens"}
+    named = [t for t in config.targets if t in ends] if config.targets != "all-linear" else []
+    if named and model.config.tie_word_embeddings:
+        raise ConfigError(
+            f"model.lora.targets names {named[0]!r}, but {location!r} ties its head to its input "
+            "embeddings, and a LoRA there merges wrongly; leave it out or use 'all-linear'"
+        )
 
 
 def reference(
@@ -86,11 +122,7 @@ def license_of(location: str) -> str | None:
 
 
 def lora(config: LoraConfig) -> PeftLoraConfig:
-    """PEFT's configuration: every linear layer but the head.
-
-    The head stays out: Qwen3 up to 4B ties it to the input embeddings, and a LoRA on a tied head
-    merges wrongly.
-    """
+    """PEFT's configuration; `all-linear` is every linear layer but the head."""
     from peft import LoraConfig as PeftLoraConfig
 
     return PeftLoraConfig(
@@ -98,7 +130,7 @@ def lora(config: LoraConfig) -> PeftLoraConfig:
         r=config.r,
         lora_alpha=config.alpha,
         lora_dropout=config.dropout,
-        target_modules="all-linear",
+        target_modules=config.targets,
         bias="none",
     )
 
