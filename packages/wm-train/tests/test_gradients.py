@@ -9,9 +9,9 @@ import torch
 from datasets import Dataset
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
-from torch import Tensor
 from trl.experimental.orpo import ORPOConfig
 
 from wm_train import base
@@ -33,13 +33,22 @@ CASES = [
 ids = st.lists(st.integers(1, VOCAB - 1), min_size=1, max_size=6)
 few = st.lists(st.integers(1, 2), min_size=1, max_size=6)  # equal beginnings, also in answers
 example = st.fixed_dictionaries(
-    {"task": st.sampled_from(TASKS), "prompt_ids": few, "chosen_ids": ids | few, "rejected_ids": ids}
+    {
+        "task": st.sampled_from(TASKS),
+        "prompt_ids": few,
+        "chosen_ids": ids | few,
+        "rejected_ids": ids,
+    }
 )
 
 
 # ---------------------------------------------- the slow way, with no code of ours
 def step_loss(
-    model: Any, examples: Sequence[dict[str, Any]], beta: float, scope: str, weights: dict[str, float]
+    model: Any,
+    examples: Sequence[dict[str, Any]],
+    beta: float,
+    scope: str,
+    weights: dict[str, float],
 ) -> Tensor:
     """ORPO over `examples` as the paper and TRL have it; equations 4, 6 and 7 as they stand."""
     logps = {
@@ -58,11 +67,15 @@ def step_loss(
     return total
 
 
-def padded_logps(model: Any, pairs: list[tuple[list[int], list[int]]]) -> list[tuple[Tensor, Tensor]]:
+def padded_logps(
+    model: Any, pairs: list[tuple[list[int], list[int]]]
+) -> list[tuple[Tensor, Tensor]]:
     """For each (prompt, answer): log-probabilities of all its tokens but the first, of its answer's."""
     sequences = [torch.tensor(prompt + answer) for prompt, answer in pairs]
     ids = torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True)
-    mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(s) for s in sequences], batch_first=True)
+    mask = torch.nn.utils.rnn.pad_sequence(
+        [torch.ones_like(s) for s in sequences], batch_first=True
+    )
     logps = model(input_ids=ids, attention_mask=mask, use_cache=False).logits.log_softmax(-1)
     out = []
     for row, (prompt, answer) in enumerate(pairs):
@@ -90,14 +103,25 @@ def tiny_model(tied: bool, **changes: Any) -> Qwen3ForCausalLM:
     for module in list(model.modules()):
         for name, child in module.named_children():
             if isinstance(child, Qwen3RMSNorm):  # computes in float32 whatever it is given
-                setattr(module, name, torch.nn.RMSNorm(len(child.weight), child.variance_epsilon).double())
+                setattr(
+                    module,
+                    name,
+                    torch.nn.RMSNorm(len(child.weight), child.variance_epsilon).double(),
+                )
     return model
 
 
 @pytest.fixture(scope="module")
 def make(base_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     tokenizer = AutoTokenizer.from_pretrained(base_dir)
-    row = {"id": "a", "row_id": "a", "task": "detect", "prompt_ids": [1], "chosen_ids": [2], "rejected_ids": [3]}
+    row = {
+        "id": "a",
+        "row_id": "a",
+        "task": "detect",
+        "prompt_ids": [1],
+        "chosen_ids": [2],
+        "rejected_ids": [3],
+    }
 
     def trainer(model: Any, mode: str = "full", **options: Any) -> Any:
         lora = MODES[mode]
@@ -120,7 +144,9 @@ def make(base_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[.
     return trainer
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda c: f"{'tied' if c[0] else 'untied'}, {c[1]}")
+@pytest.fixture(
+    scope="module", params=CASES, ids=lambda c: f"{'tied' if c[0] else 'untied'}, {c[1]}"
+)
 def trainer(request: pytest.FixtureRequest, make: Callable[..., Any]) -> Any:
     tied, mode = request.param
     made = make(tiny_model(tied), mode)
@@ -138,7 +164,9 @@ def gradients(model: Any) -> torch.Tensor:
     return torch.cat(parts)
 
 
-def packed(trainer: Any, examples: list[Any], packing: Packing) -> tuple[torch.Tensor, torch.Tensor]:
+def packed(
+    trainer: Any, examples: list[Any], packing: Packing
+) -> tuple[torch.Tensor, torch.Tensor]:
     trainer.model.zero_grad()
     loss = trainer.training_step(trainer.model, {"packs": packing.packs(examples)})
     return loss, gradients(trainer.model)
@@ -174,7 +202,12 @@ def test_gradients_are_the_references(
 
 
 EIGHT = [
-    {"task": TASKS[i % 2], "prompt_ids": [i, 2, 3], "chosen_ids": [4] * (i + 1), "rejected_ids": [5, i]}
+    {
+        "task": TASKS[i % 2],
+        "prompt_ids": [i, 2, 3],
+        "chosen_ids": [4] * (i + 1),
+        "rejected_ids": [5, i],
+    }
     for i in range(1, 9)
 ]
 

@@ -47,12 +47,18 @@ def test_an_edge_leads_from_the_token_before(given: list[dict[str, Any]], packin
         for source, target in zip(pack.sources.tolist(), pack.targets.tolist(), strict=True):
             row, column = divmod(source, pack.ids.shape[1])
             end = int(pack.ends[row, column])
-            children = [i for i in range(column + 1, end) if positions[row * pack.ids.shape[1] + i] == positions[source] + 1]
+            children = [
+                i
+                for i in range(column + 1, end)
+                if positions[row * pack.ids.shape[1] + i] == positions[source] + 1
+            ]
             assert target in [int(ids[row * pack.ids.shape[1] + i]) for i in children]
 
 
 @given(examples, packings)
-def test_the_text_is_all_of_a_chosen_sequence(given: list[dict[str, Any]], packing: Packing) -> None:
+def test_the_text_is_all_of_a_chosen_sequence(
+    given: list[dict[str, Any]], packing: Packing
+) -> None:
     texts: list[list[int]] = []
     for pack in packing.packs(given):
         of_pack: list[list[int]] = [[] for _ in range(pack.pairs)]
@@ -77,10 +83,20 @@ def test_a_rows_examples_take_half_the_tokens() -> None:
     prompts = {"red": list(range(1000, 1100)), "blue": list(range(2000, 2100))}
     answers = {"red": list(range(3000, 3250)), "blue": list(range(4000, 4250))}
     given = [
-        {"task": "watermark", "prompt_ids": prompts[a], "chosen_ids": answers[a], "rejected_ids": answers[b]}
+        {
+            "task": "watermark",
+            "prompt_ids": prompts[a],
+            "chosen_ids": answers[a],
+            "rejected_ids": answers[b],
+        }
         for a, b in (("red", "blue"), ("blue", "red"))
     ] + [
-        {"task": "detect", "prompt_ids": [9] * 20 + answers[a] + [order] * 30, "chosen_ids": [1, 0], "rejected_ids": [2, 0]}
+        {
+            "task": "detect",
+            "prompt_ids": [9] * 20 + answers[a] + [order] * 30,
+            "chosen_ids": [1, 0],
+            "rejected_ids": [2, 0],
+        }
         for a in answers
         for order in (5, 6)
     ]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import wm_data
 from wm_manifest import ModelRef
 from wm_train.config import LoraConfig, ModelConfig
+from wm_train.data import link_or_copy
 from wm_train.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEMO = "demo"
+SMOLLM2 = "smollm2-135m"
 
 
 def load(
@@ -56,7 +60,7 @@ def load(
             "take an instruction-tuned model or add a chat_template.jinja to its folder"
         )
     if config.lora is not None:
-        _refuse_a_tied_head(model, config.lora, location)
+        refuse_a_tied_head(model.config, config.lora, location)
     revision = getattr(model.config, "_commit_hash", None)
     return model, tokenizer, revision
 
@@ -79,11 +83,11 @@ def _four_bit() -> dict[str, Any]:
     return {"quantization_config": quantised, "device_map": {"": torch.cuda.current_device()}}
 
 
-def _refuse_a_tied_head(model: PreTrainedModel, config: LoraConfig, location: str) -> None:
+def refuse_a_tied_head(architecture: Any, config: LoraConfig, location: str) -> None:
     """A LoRA on a head that is also the input embedding merges into both, which is wrong."""
     ends = {"lm_head", "embed_tokens"}
     named = [t for t in config.targets if t in ends] if config.targets != "all-linear" else []
-    if named and model.config.tie_word_embeddings:
+    if named and architecture.tie_word_embeddings:
         raise ConfigError(
             f"model.lora.targets names {named[0]!r}, but {location!r} ties its head to its input "
             "embeddings, and a LoRA there merges wrongly; leave it out or use 'all-linear'"
@@ -136,12 +140,17 @@ def lora(config: LoraConfig) -> PeftLoraConfig:
 
 
 def prepare(config: ModelConfig, run_dir: Path, seed: int) -> str:
-    """Where the base is: builds the demo's into `run_dir/base`, leaves any other as named."""
-    if config.base != DEMO:
+    """Where the base is: those that are made here in `run_dir/base`, any other as it is named."""
+    if config.base not in (DEMO, SMOLLM2):
         return config.base
-    from wm_train import demo_base
-
     folder = run_dir / "base"
-    if not folder.exists():
+    if folder.exists():
+        return str(folder)
+    if config.base == SMOLLM2:
+        made = wm_data.smollm2_135m()  # once a machine: half a minute, 540 MB
+        shutil.copytree(made, folder, copy_function=link_or_copy)
+    else:
+        from wm_train import demo_base
+
         demo_base.build(folder, seed)
     return str(folder)
