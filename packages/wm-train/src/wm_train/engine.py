@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import wm_data
 from wm_train import base
 from wm_train.config import EXAMPLES_A_ROW, TrainConfig
 from wm_train.errors import ConfigError
@@ -36,7 +37,7 @@ def build(
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
         from trl.experimental.orpo import ORPOConfig
 
-        from wm_train import sharing
+        from wm_train import preflight
         from wm_train.trainer import WatermarkOrpoTrainer
 
         args = ORPOConfig(**_arguments(config, run_dir))
@@ -57,7 +58,7 @@ def build(
             share_prefixes=config.optim.share_prefixes,
             task_weights=config.loss.weights.model_dump(),
         )
-    sharing.settle(trainer)
+    preflight.run(config, run_dir, trainer, wm_data.read(run_dir / "dataset"))
     trainer.remove_callback(PrinterCallback)  # the progress bar and log.jsonl say it better
     return trainer
 

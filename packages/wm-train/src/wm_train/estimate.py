@@ -16,6 +16,7 @@ from wm_train.shapes import Shape
 GIB = 2**30
 FLOAT32, BFLOAT16, NF4 = 4, 2, 0.53  # bytes; NF4 with its doubly quantised scales
 ADAM_STATES = 2
+EVALUATION = "answers in evaluation"
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,26 @@ def memory(config: TrainConfig, shape: Shape, load: Load, devices: int = 1) -> d
         "activations": tokens * activations(config, shape, width),
         "attention mask": tokens * load.longest,
         "logits": head_bytes(shape, width, trained=not config.model.lora),
+        EVALUATION: evaluation_bytes(config, shape, load, width),
     }
     if width == BFLOAT16 and not config.model.lora:
         copied = shape.parameters if devices == 1 else shape.embeddings + 2 * shape.largest
         parts["weights in bfloat16"] = copied * BFLOAT16
     return {part: size / GIB for part, size in parts.items()}
+
+
+def peak(parts: dict[str, float]) -> float:
+    """What is needed at once: an evaluation's cache comes when a step's own tensors are gone."""
+    fleeting = sum(parts[name] for name in ("activations", "attention mask", "logits"))
+    staying = sum(parts.values()) - fleeting - parts[EVALUATION]
+    return staying + max(fleeting, parts[EVALUATION])
+
+
+def evaluation_bytes(config: TrainConfig, shape: Shape, load: Load, width: int) -> float:
+    """Keys and values of a batch of answers while they are written."""
+    c, e = shape.config, config.evaluation
+    length = load.longest + (e.max_new_tokens or load.longest // 2)
+    return e.batch_size * length * shape.layers * 2 * c.num_key_value_heads * c.head_dim * width
 
 
 def activations(config: TrainConfig, shape: Shape, width: int) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -72,7 +72,7 @@ def make(config: TrainConfig, rows: int = 10_000, devices: int = 1) -> Plan:
     """The plan of `config`; for a dataset that is not on this machine, of `rows` typical rows."""
     shape = shapes.of(config.model)
     counts = _count(config, rows)
-    load, unshared = _load(config, counts.examples)
+    load, unshared = load_of(config, counts.examples)
     epoch = counts.pairs // config.optim.batch_size
     return Plan(
         shape=shape,
@@ -147,12 +147,13 @@ def _pair(row: int, task: str, prompt: list[int], chosen: list[int], rejected: l
     return {"row_id": str(row), "task": task, **ids}
 
 
-def _load(config: TrainConfig, found: Sequence[Mapping[str, Any]]) -> tuple[estimate.Load, float]:
+def load_of(config: TrainConfig, found: Sequence[Mapping[str, Any]]) -> tuple[estimate.Load, float]:
     """Means over a few steps' packs, and the tokens that single sequences would have had."""
     size, full = config.optim.batch_size, config.loss.nll_scope == "full"
     packing = Packing(config.optim.pack_tokens, 0, full, config.optim.share_prefixes)
-    steps = [found[i : i + size] for i in range(0, len(found) - size + 1, size)][:STEPS]
-    packs = [pack for step in steps or [found] for pack in packing.packs(step)]
+    first = list(islice(found, STEPS * size))
+    steps = [first[i : i + size] for i in range(0, len(first) - size + 1, size)]
+    packs = [pack for step in steps or [first] for pack in packing.packs(step)]
     number = max(1, len(steps))
     tokens = sum(pack.ids.numel() for pack in packs)
     load = estimate.Load(
@@ -186,7 +187,7 @@ def table(plan: Plan, devices: int, device: str | None, mfu: float) -> Renderabl
         ("checkpoint", f"{plan.checkpoint_gib:.2f} GiB", "each, on the disk"),
     ]
     lines += [(f"memory: {part}", f"{gib:.2f} GiB", "") for part, gib in plan.memory.items()]
-    total = sum(plan.memory.values())
+    total = estimate.peak(plan.memory)
     lines.append(("memory in all", f"{total:.1f} GiB", "an estimate, on each device"))
     lines += _on(plan, devices, device, mfu, total)
     for line in lines:

@@ -47,21 +47,33 @@ def of(model: ModelConfig) -> Shape:
     config = configuration(model.base)
     with torch.device("meta"):
         built = cast(Any, AutoModelForCausalLM).from_config(config)
-    parameters, layer = built.num_parameters(), built.model.layers[0]
-    ends = {built.get_input_embeddings().weight, built.get_output_embeddings().weight}
-    trainable = parameters
-    if model.lora is not None:
-        base.refuse_a_tied_head(config, model.lora, model.base)
-        with torch.device("meta"):
-            adapted = get_peft_model(built, base.lora(model.lora), autocast_adapter_dtype=False)
-        trainable, _ = adapted.get_nb_trainable_parameters()
+        if model.lora is not None:
+            base.refuse_a_tied_head(config, model.lora, model.base)
+            built = get_peft_model(built, base.lora(model.lora), autocast_adapter_dtype=False)
+    return measured(built)
+
+
+def measured(model: Any) -> Shape:
+    """The shape of a model that is there, its adapter's weights counted as trained ones alone."""
+    everything = dict(model.named_parameters())  # a tied head comes once
+    adapter = sum(p.numel() for name, p in everything.items() if "lora_" in name)
+    ends = {id(e.weight): e.weight for e in _ends(model)}
+    layers = [
+        sum(p.numel() for p in module.parameters())
+        for module in model.modules()
+        if type(module).__name__.endswith("DecoderLayer")
+    ]
     return Shape(
-        config=config,
-        parameters=parameters,
-        embeddings=sum(weight.numel() for weight in ends),
-        trainable=trainable,
-        largest=sum(p.numel() for p in layer.parameters()),
+        config=model.config,
+        parameters=sum(p.numel() for p in everything.values()) - adapter,
+        embeddings=sum(weight.numel() for weight in ends.values()),
+        trainable=sum(p.numel() for p in everything.values() if p.requires_grad),
+        largest=max(layers, default=0),
     )
+
+
+def _ends(model: Any) -> tuple[Any, Any]:
+    return model.get_input_embeddings(), model.get_output_embeddings()
 
 
 def configuration(name: str) -> PretrainedConfig:
