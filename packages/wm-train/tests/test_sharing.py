@@ -21,7 +21,7 @@ from trl.experimental.orpo import ORPOConfig
 from wm_train import sharing
 from wm_train.trainer import WatermarkOrpoTrainer
 
-SIZE = dict(vocab_size=50, hidden_size=16, num_hidden_layers=2, initializer_range=0.5)
+SIZE = dict(vocab_size=6200, hidden_size=16, num_hidden_layers=2, initializer_range=0.5)
 ROW = [
     {
         "row_id": "a",
