@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import wm_data
 from wm_train import base
@@ -104,7 +104,7 @@ def _share(batch_size: int, twins: bool) -> int:
     """A device's part of the step, which is the same for any number of devices."""
     from accelerate import PartialState
 
-    devices = PartialState().num_processes
+    devices = cast(int, PartialState().num_processes)
     whole = EXAMPLES_A_ROW if twins else 1
     if batch_size % (devices * whole):
         near = max(1, round(batch_size / (devices * whole))) * devices * whole

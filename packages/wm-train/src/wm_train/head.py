@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]
 
 if TYPE_CHECKING:
     from wm_train.packing import Pack
@@ -33,7 +33,7 @@ def token_head(head: nn.Module, pack: Pack, chunk: int = CHUNK) -> Generator[Non
 
     def forward(hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         states = hidden.flatten(0, -2)[pack.sources]  # (edges, width)
-        if type(head) is nn.Linear and head.bias is None:
+        if type(head) is nn.Linear and cast(Any, head.bias) is None:
             return linear_logps(states, head.weight, pack.targets, chunk)
         return module_logps(states, compute, pack.targets, chunk)
 
@@ -60,7 +60,7 @@ def module_logps(states: Tensor, head: Any, targets: Tensor, chunk: int = CHUNK)
     def logps(part: Tensor, target: Tensor) -> Tensor:
         return _wide(head(part)).log_softmax(-1).gather(1, target[:, None]).squeeze(1)
 
-    parts = zip(states.split(chunk), targets.split(chunk), strict=True)
+    parts = [(states[at], targets[at]) for at in _spans(len(states), chunk)]
     return torch.cat([checkpoint(logps, *part, use_reentrant=False) for part in parts])  # pyright: ignore[reportArgumentType]
 
 

@@ -106,7 +106,7 @@ def _of_folder(config: TrainConfig, folder: Path, source: str) -> Counts:
     split = wm_data.read(folder).examples("train")
     tokenizer, note = _tokenizer(config.model.base)
     pairs = examples.tokenize(split, tokenizer, config.data.max_tokens)
-    kept = list(pairs.data)
+    kept: list[Mapping[str, Any]] = list(cast(Any, pairs.data))
     return Counts(kept, len(kept), len(pairs.too_long), pairs.longest, source + note)
 
 

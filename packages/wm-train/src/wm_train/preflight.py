@@ -52,19 +52,19 @@ def run(
 ) -> None:
     """Make every check; raises `PreflightError` with one line for all that failed."""
     tokenizer = cast(Any, trainer.processing_class)
-    train, test = dataset.examples("train"), dataset.examples("test")
-    pairs = trainer.train_dataset
+    train, test = (cast(Any, dataset.examples(split)) for split in ("train", "test"))
+    pairs = cast(Any, trainer.train_dataset)
     worst = sharing.settle(trainer)
     log.info("shared prompts differ from single sequences by %s", worst)
     failed = [
         finding
         for finding in (
-            answers(cast(Any, pairs)),
-            lengths(cast(Any, pairs), config.data.max_tokens),
-            labels(cast(Any, train), config.loss.weights.model_dump()),
+            answers(pairs),
+            lengths(pairs, config.data.max_tokens),
+            labels(train, config.loss.weights.model_dump()),
             overlap(train["group"], test["group"]),
             head(trainer.model),
-            round_trip(islice(cast(Any, train), ROUND_TRIPS), tokenizer),
+            round_trip(islice(train, ROUND_TRIPS), tokenizer),
             *room(config, run_dir, trainer),
         )
         if finding.why

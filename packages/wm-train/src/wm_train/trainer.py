@@ -93,7 +93,7 @@ class WatermarkOrpoTrainer(ORPOTrainer):
     ) -> Tensor:
         """Gradients of one optimizer step: all packs of this device's batch, added up."""
         model.train()
-        packs: list[Pack] = self._prepare_inputs(inputs)["packs"]
+        packs = cast("list[Pack]", self._prepare_inputs(inputs)["packs"])
         pairs, tokens, passes = self._of_all_devices(packs)
         total = torch.zeros((), device=self.accelerator.device)
         for number in range(passes):
