@@ -25,6 +25,7 @@ SUBCOMMANDS = (
     "show",
     "audit",
     "generate",
+    "plan",
     "push",
     "compare",
     "report",

@@ -20,7 +20,16 @@ def wm_train(monkeypatch: pytest.MonkeyPatch, *args: str) -> int | str | None:
 
 QUICK = ["--preset", "demo", "--data.limit", "20"]
 CASES = {
-    "no preset": ([], "no preset given; there are: demo"),
+    "plan for an unknown device": (
+        ["plan", "--preset", "demo", "--device", "x"],
+        "there are: rtx-4090",
+    ),
+    "plan of an unknown preset": (["plan", "--preset", "dmo"], "did you mean demo?"),
+    "plan of an unknown shape": (
+        ["plan", "--preset", "demo", "--model.base", "some/model"],
+        "the shape of 'some/model' is not known",
+    ),
+    "four bits without an adapter": (["--preset", "demo", "--model.four_bit"], "give model.lora"),
     "unknown preset": (["--preset", "dmo"], "no preset named 'dmo'; did you mean demo?"),
     "missing preset file": (["--preset", "x.yaml"], "preset file x.yaml cannot be read"),
     "malformed YAML": (["--preset", "broken.yaml"], "broken.yaml: line 2, column 6"),
@@ -102,7 +111,21 @@ def test_presets_are_listed(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["wm-train", "presets"])
     cli.main()
-    assert capsys.readouterr().out.split() == presets.names()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == presets.names()
+    assert all(len(line.split()) > 4 for line in lines)
+
+
+def test_a_bare_command_is_the_default_preset(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        cli, "_train", lambda config, preset, *_: seen.append((config.model.base, preset))
+    )
+    monkeypatch.setattr(sys, "argv", ["wm-train"])
+    cli.main()
+    assert seen == [("Qwen/Qwen3-0.6B", "qwen3-0.6b")]
 
 
 def test_it_is_a_module_too() -> None:

@@ -27,7 +27,7 @@ def test_labels_are_the_answer_and_one_end_token(train, tokenizer) -> None:
     assert len(pairs.data) == len(train)
     for example, pair in zip(train, pairs.data, strict=True):
         for side in ("chosen", "rejected"):
-            labels = [id for id in pair[f"{side}_labels"] if id != -100]
+            labels = pair[f"{side}_ids"]
             assert labels[-1] == end
             assert end not in labels[:-1]
             assert tokenizer.decode(labels[:-1]) == example[side][0]["content"]
@@ -36,11 +36,7 @@ def test_labels_are_the_answer_and_one_end_token(train, tokenizer) -> None:
 def test_prompt_ids_are_those_of_evaluation(train, tokenizer) -> None:
     pairs = tokenize(train, tokenizer, 512)
     for example, pair in zip(train, pairs.data, strict=True):
-        prompt = prompt_ids(tokenizer, example["prompt"])
-        for side in ("chosen", "rejected"):
-            assert pair[f"{side}_input_ids"][: len(prompt)] == prompt
-            assert pair[f"{side}_labels"][: len(prompt)] == [-100] * len(prompt)
-            assert pair[f"{side}_labels"][len(prompt)] != -100
+        assert pair["prompt_ids"] == prompt_ids(tokenizer, example["prompt"])
 
 
 def test_too_long_rows_go_whole_and_are_named(train, tokenizer) -> None:
@@ -50,7 +46,7 @@ def test_too_long_rows_go_whole_and_are_named(train, tokenizer) -> None:
     assert set(pairs.data["row_id"]).isdisjoint(pairs.too_long)
     assert len(set(pairs.data["row_id"])) + len(pairs.too_long) == len(set(train["row_id"]))
     assert pairs.longest < everything.longest
-    lengths = [len(ids) for ids in pairs.data["chosen_input_ids"]]
+    lengths = [len(pair["prompt_ids"] + pair["chosen_ids"]) for pair in pairs.data]
     assert max(lengths) <= pairs.longest
 
 

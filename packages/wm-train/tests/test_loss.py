@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trl.experimental.orpo import ORPOTrainer
 
-from wm_train.loss import answer_positions, log1mexp, log_odds, mean_logps, orpo
+from wm_train.loss import answer_means, log1mexp, log_odds, orpo
 
 logp = st.floats(min_value=-50.0, max_value=-1e-4)
 
@@ -72,11 +72,8 @@ def test_log_odds_grow_with_probability() -> None:
     assert (values.diff() > 0).all()
 
 
-def test_mean_logps_counts_labelled_tokens_alone() -> None:
-    torch.manual_seed(0)
-    logits = torch.randn(2, 5, 7)
-    labels = torch.tensor([[-100, -100, 3, 4, 1], [-100, 2, -100, -100, -100]])
-    all_logps = torch.log_softmax(logits, -1)
-    first = (all_logps[0, 1, 3] + all_logps[0, 2, 4] + all_logps[0, 3, 1]) / 3
-    expected = torch.stack([first, all_logps[1, 0, 2]])
-    torch.testing.assert_close(mean_logps(logits[answer_positions(labels)], labels), expected)
+def test_answer_means_follow_the_edges() -> None:
+    logps = torch.tensor([-1.0, -2.0, -6.0])
+    edges, sequences = torch.tensor([0, 1, 0, 2]), torch.tensor([0, 0, 1, 1])
+    means = answer_means(logps, edges, sequences, 2)
+    torch.testing.assert_close(means, torch.tensor([-1.5, -3.5]))

@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+from trl.experimental.utils import DPODataCollatorWithPadding
 
 import wm_data
 from wm_train import base
@@ -25,7 +26,8 @@ def parts(base_dir: Path, dataset_dir: Path) -> Any:
 
 def make(parts: Any, out: Path, scope: Any = "answer", lora: Any = None, **args: Any) -> Any:
     base_dir, tokenizer, data = parts
-    twins = args.pop("twins", True)
+    options = {"twins": True, "pack_tokens": 2048}
+    options |= {name: args.pop(name) for name in ("twins", "pack_tokens") if name in args}
     defaults: dict[str, Any] = {
         "per_device_train_batch_size": 6,
         "beta": 1.0,
@@ -51,7 +53,7 @@ def make(parts: Any, out: Path, scope: Any = "answer", lora: Any = None, **args:
         processing_class=tokenizer,
         peft_config=lora,
         nll_scope=scope,
-        twins=twins,
+        **options,
     )
 
 
@@ -59,11 +61,29 @@ def first_batch(trainer: Any) -> dict[str, Any]:
     return next(iter(trainer.get_train_dataloader()))
 
 
+def first_examples(trainer: Any) -> list[dict[str, Any]]:
+    """The examples of the first batch, in the sampler's order."""
+    order = list(trainer._get_train_sampler())
+    return [trainer.train_dataset[i] for i in order[: trainer.args.per_device_train_batch_size]]
+
+
+def trls_batch(trainer: Any) -> dict[str, Any]:
+    """The same examples as TRL's own collator would give them."""
+    rows = []
+    for e in first_examples(trainer):
+        row: dict[str, Any] = {"prompt_input_ids": e["prompt_ids"]}
+        for side in ("chosen", "rejected"):
+            row[f"{side}_input_ids"] = e["prompt_ids"] + e[f"{side}_ids"]
+            row[f"{side}_attention_mask"] = [1] * len(row[f"{side}_input_ids"])
+            row[f"{side}_labels"] = [-100] * len(e["prompt_ids"]) + e[f"{side}_ids"]
+        rows.append(row)
+    return DPODataCollatorWithPadding(pad_token_id=trainer.padding_value)(rows)
+
+
 def test_full_scope_is_trls_loss(parts: Any, tmp_path: Path) -> None:
     trainer = make(parts, tmp_path, scope="full")
-    batch = first_batch(trainer)
-    ours, _ = trainer.get_batch_loss_metrics(trainer.model, batch)
-    theirs, _ = ORPOTrainer.get_batch_loss_metrics(trainer, trainer.model, batch)
+    ours = trainer.compute_loss(trainer.model, first_batch(trainer))
+    theirs, _ = ORPOTrainer.get_batch_loss_metrics(trainer, trainer.model, trls_batch(trainer))
     assert ours.item() == pytest.approx(theirs.item(), abs=1e-6)
     ours.backward()
     gradient = trainer.model.model.embed_tokens.weight.grad.clone()
@@ -77,17 +97,15 @@ def test_full_scope_is_trls_loss(parts: Any, tmp_path: Path) -> None:
 def test_answer_scope_is_the_answers_mean(parts: Any, tmp_path: Path) -> None:
     """Row by row, unpadded, with all logits: the slow way to the same number."""
     trainer = make(parts, tmp_path)
-    batch = first_batch(trainer)
-    loss, _ = trainer.get_batch_loss_metrics(trainer.model, batch)
+    loss = trainer.compute_loss(trainer.model, first_batch(trainer))
     by_hand = []
-    for i in range(6):
+    for example in first_examples(trainer):
         means = []
         for side in ("chosen", "rejected"):
-            seen = batch[f"{side}_attention_mask"][i] == 1
-            ids, labels = (batch[f"{side}_{k}"][i][seen] for k in ("input_ids", "labels"))
+            answer = torch.tensor(example[f"{side}_ids"])
+            ids = torch.cat([torch.tensor(example["prompt_ids"]), answer])
             logps = torch.log_softmax(trainer.model(ids[None]).logits[0, :-1], -1)
-            picked = logps.gather(1, ids[1:, None]).squeeze(1)[labels[1:] != -100]
-            means.append(picked.mean().double())
+            means.append(logps[-len(answer) :].gather(1, answer[:, None]).mean().double())
         (w, r) = means
         ratio = (w - torch.log(-torch.expm1(w))) - (r - torch.log(-torch.expm1(r)))
         by_hand.append(-w - torch.nn.functional.logsigmoid(ratio))
@@ -95,35 +113,28 @@ def test_answer_scope_is_the_answers_mean(parts: Any, tmp_path: Path) -> None:
 
 
 def test_a_batch_is_whole_rows(parts: Any, tmp_path: Path) -> None:
-    batch = first_batch(make(parts, tmp_path))
-    assert len(set(batch["row_id"])) == 1
-    assert sorted(batch["task"]) == ["detect"] * 4 + ["watermark"] * 2
+    examples = first_examples(make(parts, tmp_path))
+    assert len({e["row_id"] for e in examples}) == 1
+    assert sorted(e["task"] for e in examples) == ["detect"] * 4 + ["watermark"] * 2
 
 
-def test_metrics_are_kept_for_each_task(parts: Any, tmp_path: Path) -> None:
-    trainer = make(parts, tmp_path)
-    _, metrics = trainer.get_batch_loss_metrics(trainer.model, first_batch(trainer))
-    assert {name.partition("/")[0] for name in metrics} == {"watermark", "detect"}
-    assert 0 <= metrics["watermark/preference_accuracy"] <= 1
+def test_metrics_are_pooled_for_each_task(parts: Any, tmp_path: Path) -> None:
+    """One line for two steps says what one step of both batches would have."""
 
-
-@pytest.mark.parametrize("shape", [(6, 2), (1, 12), (4, 3)])
-def test_accumulation_does_not_change_the_update(
-    parts: Any, tmp_path: Path, shape: tuple[int, int]
-) -> None:
-    def weights(batch: int, accumulation: int) -> torch.Tensor:
-        trainer = make(
-            parts,
-            tmp_path,
-            per_device_train_batch_size=batch,
-            gradient_accumulation_steps=accumulation,
-            twins=False,
-            optim="sgd",  # Adam's first step is the gradient's sign: it would amplify rounding
-        )
+    def logged(**args: Any) -> dict[str, float]:
+        trainer = make(parts, tmp_path, logging_steps=1, learning_rate=0.0, **args)
         trainer.train()
-        return torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
+        return trainer.state.log_history[0]
 
-    torch.testing.assert_close(weights(*shape), weights(12, 1), atol=1e-6, rtol=0)
+    together = logged(per_device_train_batch_size=12)
+    apart = logged(pack_tokens=1, per_device_train_batch_size=12)
+    for task in ("watermark", "detect"):
+        for part in ("nll", "odds_ratio_loss", "log_odds_ratio", "margin", "answer_tokens"):
+            name = f"{task}/{part}"
+            assert together[name] == pytest.approx(apart[name], abs=1e-4)
+        assert 0 <= together[f"{task}/preference_accuracy"] <= 1
+    assert together["detect/answer_tokens"] == 5  # " red" and "blue" in two, and two ends of turn
+    assert together["tokens/computed"] < 0.7 * together["tokens/unshared"]
 
 
 def test_lora_dropout_stays_alive(parts: Any, tmp_path: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import wm_data
 from wm_manifest import ModelRef
 from wm_train.config import LoraConfig, ModelConfig
+from wm_train.data import link_or_copy
 from wm_train.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEMO = "demo"
+SMOLLM2 = "smollm2-135m"
 
 
 def load(
@@ -40,7 +45,11 @@ def load(
         auto_tokenizer, auto_model = cast(Any, AutoTokenizer), cast(Any, AutoModelForCausalLM)
         tokenizer = auto_tokenizer.from_pretrained(location, revision=resolved)
         model = auto_model.from_pretrained(
-            location, revision=resolved, dtype=torch.bfloat16 if half else torch.float32
+            location,
+            revision=resolved,
+            dtype=torch.bfloat16 if half else torch.float32,
+            attn_implementation=config.attention,
+            **(_four_bit() if config.four_bit else {}),
         )
     except (OSError, ValueError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0]
@@ -53,7 +62,38 @@ def load(
             f"model.base {location!r} has no chat template, and both tasks are chats; "
             "take an instruction-tuned model or add a chat_template.jinja to its folder"
         )
+    if config.lora is not None:
+        refuse_a_tied_head(model.config, config.lora, location)
     return model, tokenizer, getattr(resolved, "resolved", None)
+
+
+def _four_bit() -> dict[str, Any]:
+    """QLoRA's base (arXiv 2305.14314): NF4 weights, doubly quantised, computed in bfloat16."""
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    if not torch.cuda.is_available():
+        raise ConfigError("model.four_bit needs a CUDA device, and there is none; switch it off")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ConfigError("model.four_bit needs bitsandbytes: pip install 'wm-train[qlora]'")
+    quantised = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    return {"quantization_config": quantised, "device_map": {"": torch.cuda.current_device()}}
+
+
+def refuse_a_tied_head(architecture: Any, config: LoraConfig, location: str) -> None:
+    """A LoRA on a head that is also the input embedding merges into both, which is wrong."""
+    ends = {"lm_head", "embed_tokens"}
+    named = [t for t in config.targets if t in ends] if config.targets != "all-linear" else []
+    if named and architecture.tie_word_embeddings:
+        raise ConfigError(
+            f"model.lora.targets names {named[0]!r}, but {location!r} ties its head to its input "
+            "embeddings, and a LoRA there merges wrongly; leave it out or use 'all-linear'"
+        )
 
 
 def reference(
@@ -88,11 +128,7 @@ def license_of(location: str) -> str | None:
 
 
 def lora(config: LoraConfig) -> PeftLoraConfig:
-    """PEFT's configuration: every linear layer but the head.
-
-    The head stays out: Qwen3 up to 4B ties it to the input embeddings, and a LoRA on a tied head
-    merges wrongly.
-    """
+    """PEFT's configuration; `all-linear` is every linear layer but the head."""
     from peft import LoraConfig as PeftLoraConfig
 
     return PeftLoraConfig(
@@ -100,18 +136,23 @@ def lora(config: LoraConfig) -> PeftLoraConfig:
         r=config.r,
         lora_alpha=config.alpha,
         lora_dropout=config.dropout,
-        target_modules="all-linear",
+        target_modules=config.targets,
         bias="none",
     )
 
 
 def prepare(config: ModelConfig, run_dir: Path, seed: int) -> str:
-    """Where the base is: builds the demo's into `run_dir/base`, leaves any other as named."""
-    if config.base != DEMO:
+    """Where the base is: those that are made here in `run_dir/base`, any other as it is named."""
+    if config.base not in (DEMO, SMOLLM2):
         return config.base
-    from wm_train import demo_base
-
     folder = run_dir / "base"
-    if not folder.exists():
+    if folder.exists():
+        return str(folder)
+    if config.base == SMOLLM2:
+        made = wm_data.smollm2_135m()  # once a machine: half a minute, 540 MB
+        shutil.copytree(made, folder, copy_function=link_or_copy)
+    else:
+        from wm_train import demo_base
+
         demo_base.build(folder, seed)
     return str(folder)

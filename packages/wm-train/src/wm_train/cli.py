@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -37,17 +39,15 @@ def launch(
     Parameters
     ----------
     preset
-        Name of a shipped preset (see `wm-train presets`) or path of a YAML file.
+        Name of a shipped preset (see `wm-train presets`) or path of a YAML file; by default
+        qwen3-0.6b.
     name
         Name of the run and its folder; by default base model, two random words, date and time.
     runs_dir
         Where run folders are made.
     """
     if preset is None and not (tokens and tokens[0] in app):
-        raise ConfigError(
-            f"no preset given; there are: {', '.join(presets.names())}; "
-            "start with: uv run wm-train --preset demo"
-        )
+        preset = presets.DEFAULT
     if preset is not None:
         fields = presets.without_replaced(presets.load(preset), tokens)
         app.config = cyclopts.config.Dict(fields, source=f"preset {preset}")
@@ -60,9 +60,55 @@ def launch(
 
 @app.command(name="presets")
 def list_presets() -> None:
-    """List the shipped presets."""
+    """List the shipped presets, a line each."""
+    width = max(map(len, presets.names()))
     for preset in presets.names():
-        print(preset)
+        print(f"{preset:{width}}  {presets.description(preset)}")
+
+
+@app.command(name="plan")
+def show_plan(
+    *options: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    preset: str = presets.DEFAULT,
+    rows: int = 10_000,
+    device: str | None = None,
+    devices: int = 1,
+    mfu: float = 0.35,
+) -> None:
+    """Show what a run would cost: parameters, tokens, steps, memory, time. Needs no GPU.
+
+    Nothing is downloaded and no weight is loaded. Any field of the preset can be given too.
+
+    Parameters
+    ----------
+    preset
+        Name of a shipped preset or path of a YAML file.
+    rows
+        Rows to plan for where the dataset is not on this machine.
+    device
+        rtx-4090, a100-80gb, h100 or h200: says how long it takes and whether it fits.
+    devices
+        Number of devices; above 1, weights and optimizer are sharded (FSDP2).
+    mfu
+        Share of the device's peak that training reaches.
+    """
+    from rich.console import Console
+
+    config = _with_options(preset, options)
+    _quieten()
+    from wm_train import plan
+
+    made = plan.make(config, rows, devices)
+    Console().print(plan.table(made, devices, device, mfu))
+
+
+def _with_options(preset: str, options: Sequence[str]) -> TrainConfig:
+    """The preset with fields given on the command line in the place of its own."""
+    fields = presets.without_replaced(presets.load(preset), options)
+    parser = App(result_action="return_value")
+    parser.default(train)
+    parser.config = cyclopts.config.Dict(fields, source=f"preset {preset}")
+    return parser(list(options), exit_on_error=False, print_error=False)
 
 
 @dataclass(frozen=True)
@@ -153,6 +199,8 @@ def _quieten() -> None:
     import datasets
     import transformers
 
+    # PEFT 0.21 asks a model for a property that transformers 5.23 has renamed.
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
 

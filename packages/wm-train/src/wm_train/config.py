@@ -17,8 +17,11 @@ class Section(BaseModel):
 
 
 class LoraConfig(Section):
-    """A low-rank adapter on all linear layers but the head."""
+    """A low-rank adapter, by default on all linear layers but the head."""
 
+    targets: Literal["all-linear"] | list[str] = Field(
+        default="all-linear", description="layers that get it, by the end of their names"
+    )
     r: int = Field(default=16, gt=0, description="rank")
     alpha: int = Field(default=32, gt=0, description="scale: the update is multiplied by alpha / r")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout on the adapter's input")
@@ -33,7 +36,19 @@ class ModelConfig(Section):
         default="float32", description="of the forward and backward pass"
     )
     gradient_checkpointing: bool = Field(default=False, description="recompute to save memory")
+    four_bit: bool = Field(
+        default=False, description="QLoRA: a frozen NF4 base under the adapter (CUDA only)"
+    )
+    attention: Literal["sdpa", "eager", "flex_attention"] = Field(
+        default="sdpa", description="flex_attention skips what a tree's mask hides (CUDA only)"
+    )
     lora: LoraConfig | None = Field(default=None, description="train an adapter, not the weights")
+
+    @model_validator(mode="after")
+    def _four_bits_under_an_adapter(self) -> ModelConfig:
+        if self.four_bit and self.lora is None:
+            raise ValueError("four_bit freezes the base: give model.lora as well, or switch it off")
+        return self
 
 
 class DataConfig(Section):
@@ -54,6 +69,13 @@ class DataConfig(Section):
         return self
 
 
+class TaskWeights(Section):
+    """What a pair of each task counts; its gradient is multiplied by it."""
+
+    watermark: float = Field(default=1.0, ge=0)
+    detect: float = Field(default=1.0, ge=0)
+
+
 class LossConfig(Section):
     """ORPO's two terms; see wm_train.loss."""
 
@@ -61,6 +83,7 @@ class LossConfig(Section):
     nll_scope: Literal["answer", "full"] = Field(
         default="answer", description="likelihood of the answer alone, or as TRL with the prompt"
     )
+    weights: TaskWeights = TaskWeights()
 
 
 class OptimConfig(Section):
@@ -69,9 +92,12 @@ class OptimConfig(Section):
     learning_rate: float = Field(gt=0)
     steps: int | None = Field(default=None, gt=0, description="optimizer steps; wins over epochs")
     epochs: float = Field(default=1.0, gt=0, description="passes over the rows")
-    batch_size: int = Field(default=12, gt=0, description="pairs a forward pass on one device")
-    accumulation: int = Field(default=1, gt=0, description="forward passes an optimizer step")
-    twins: bool = Field(default=True, description="all six examples of a row in one batch")
+    batch_size: int = Field(default=12, gt=0, description="pairs a step, over all devices")
+    pack_tokens: int = Field(
+        default=4096, gt=0, description="tokens a forward pass on one device; a step takes several"
+    )
+    share_prefixes: bool = Field(default=True, description="compute a prompt once for its answers")
+    twins: bool = Field(default=True, description="all six examples of a row in one step")
     schedule: Literal["cosine", "linear", "constant", "constant_with_warmup"] = "cosine"
     warmup: float = Field(default=0.05, ge=0, lt=1, description="share of the steps")
     weight_decay: float = Field(default=0.0, ge=0)

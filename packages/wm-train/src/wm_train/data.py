@@ -23,10 +23,11 @@ def bring(config: DataConfig, folder: Path, progress: bool = True) -> None:
         )
         return
     wm_data.read(config.path)  # verified before it is used: an altered file must not be trained on
-    shutil.copytree(config.path, folder, copy_function=_link_or_copy)
+    shutil.copytree(config.path, folder, copy_function=link_or_copy)
 
 
-def _link_or_copy(source: str, target: str) -> str:
+def link_or_copy(source: str, target: str) -> str:
+    """A second name for a file where the file system can, a copy where it cannot."""
     try:
         os.link(source, target)
     except OSError:  # another file system, or one without links

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+import wm_data
 from wm_train import base
-from wm_train.config import TrainConfig
+from wm_train.config import EXAMPLES_A_ROW, TrainConfig
+from wm_train.errors import ConfigError
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -35,6 +37,7 @@ def build(
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
         from trl.experimental.orpo import ORPOConfig
 
+        from wm_train import preflight
         from wm_train.trainer import WatermarkOrpoTrainer
 
         args = ORPOConfig(**_arguments(config, run_dir))
@@ -51,7 +54,11 @@ def build(
             peft_config=base.lora(config.model.lora) if config.model.lora else None,
             nll_scope=config.loss.nll_scope,
             twins=config.optim.twins,
+            pack_tokens=config.optim.pack_tokens,
+            share_prefixes=config.optim.share_prefixes,
+            task_weights=config.loss.weights.model_dump(),
         )
+    preflight.run(config, run_dir, trainer, wm_data.read(run_dir / "dataset"))
     trainer.remove_callback(PrinterCallback)  # the progress bar and log.jsonl say it better
     return trainer
 
@@ -70,8 +77,9 @@ def _arguments(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         learning_rate=o.learning_rate,
         max_steps=o.steps or -1,
         num_train_epochs=o.epochs,
-        per_device_train_batch_size=o.batch_size,
-        gradient_accumulation_steps=o.accumulation,
+        per_device_train_batch_size=_share(o.batch_size, o.twins),
+        gradient_accumulation_steps=1,  # the trainer cuts a step into packs itself
+        ddp_find_unused_parameters=False,
         lr_scheduler_type=o.schedule,
         warmup_steps=o.warmup,
         weight_decay=o.weight_decay,
@@ -90,6 +98,21 @@ def _arguments(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         report_to="none",
         disable_tqdm=True,
     )
+
+
+def _share(batch_size: int, twins: bool) -> int:
+    """A device's part of the step, which is the same for any number of devices."""
+    from accelerate import PartialState
+
+    devices = cast(int, PartialState().num_processes)
+    whole = EXAMPLES_A_ROW if twins else 1
+    if batch_size % (devices * whole):
+        near = max(1, round(batch_size / (devices * whole))) * devices * whole
+        raise ConfigError(
+            f"optim.batch_size {batch_size} cannot be shared by {devices} processes in whole "
+            f"{'rows of 6 pairs' if twins else 'pairs'}; take {near}"
+        )
+    return batch_size // devices
 
 
 def save(

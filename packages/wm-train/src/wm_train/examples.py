@@ -21,7 +21,7 @@ COLUMNS = ("id", "row_id", "task", "prompt", "chosen", "rejected")
 class Pairs:
     """Tokenised preference pairs, and what was left out of them."""
 
-    data: Dataset  # TRL's columns, with id, row_id and task
+    data: Dataset  # id, row_id, task, prompt_ids, chosen_ids, rejected_ids
     too_long: list[str]  # row ids, in order
     longest: int  # tokens of the longest sequence that is in
 
@@ -65,8 +65,8 @@ def tokenize(
         rejected = completion_ids(tokenizer, example["rejected"][0]["content"])
         row: str = example["row_id"]
         longest_of[row] = max(longest_of[row], len(prompt) + max(len(chosen), len(rejected)))
-        rows.append({"id": example["id"], "row_id": row, "task": example["task"]})
-        rows[-1] |= _sequence("chosen", prompt, chosen) | _sequence("rejected", prompt, rejected)
+        ids = {"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected}
+        rows.append({"id": example["id"], "row_id": row, "task": example["task"], **ids})
     too_long = [row for row, length in longest_of.items() if length > max_tokens]
     out = set(too_long)
     kept = [row for row in rows if row["row_id"] not in out]
@@ -82,12 +82,3 @@ def tokenize(
         )
     longest = max(longest_of[row["row_id"]] for row in kept)
     return Pairs(Dataset.from_list(kept), too_long, longest)
-
-
-def _sequence(name: str, prompt: list[int], answer: list[int]) -> dict[str, list[int]]:
-    ids = prompt + answer
-    return {
-        f"{name}_input_ids": ids,
-        f"{name}_attention_mask": [1] * len(ids),
-        f"{name}_labels": [-100] * len(prompt) + answer,
-    }

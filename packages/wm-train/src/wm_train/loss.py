@@ -11,6 +11,7 @@ log-probability of an answer's m tokens
 and log odds(y|x) = log P - log(1 - P). TRL's likelihood term runs over prompt and answer together,
 as one mean over the tokens of a micro-batch. Here it is the answer's own mean, and rows are
 averaged: a one-word answer then counts as much as a long one, whatever else shares its batch.
+TRL's is to be had as well; its tokens are counted over the whole optimizer step.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def log_odds(mean_logp: Tensor) -> Tensor:
 def orpo(chosen: Tensor, rejected: Tensor, beta: float, nll: Tensor | None = None) -> OrpoTerms:
     """ORPO's terms from mean log-probabilities of the chosen and rejected answers, shape (rows,).
 
-    `nll` replaces the likelihood term where it is not the chosen answer's own.
+    `nll` replaces the likelihood term where it is not the chosen answer's own. A beta of 0 leaves
+    the odds ratio out.
     """
     import torch
 
@@ -66,26 +68,15 @@ def orpo(chosen: Tensor, rejected: Tensor, beta: float, nll: Tensor | None = Non
     return OrpoTerms(likelihood + beta * odds_ratio, likelihood, odds_ratio, ratio)
 
 
-def answer_positions(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows and positions whose logits predict a labelled token, each of shape (answer tokens,).
+def answer_means(logps: Tensor, edges: Tensor, sequences: Tensor, count: int) -> Tensor:
+    """Mean log-probability of each of `count` answers, shape (count,).
 
-    The logits at position t predict the label at t + 1; labels of -100 do not count.
-    """
-    rows, positions = (labels[:, 1:] != -100).nonzero(as_tuple=True)
-    return rows, positions
-
-
-def mean_logps(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean log-probability of each row's labelled tokens, in float32, shape (rows,).
-
-    `logits` (answer tokens, vocab) are those at `answer_positions(labels)`. A row without any
-    label would be 0 / 0: such rows are refused before training.
+    `logps` (edges,) are those of single tokens; answer token k is edge `edges[k]` and belongs to
+    answer `sequences[k]`. An answer without tokens would be 0 / 0: such rows are refused before
+    training.
     """
     import torch
 
-    rows, positions = answer_positions(labels)
-    targets = labels[rows, positions + 1].unsqueeze(1)
-    logps = torch.log_softmax(logits.float(), dim=-1).gather(1, targets).squeeze(1)
-    sums = torch.zeros(labels.shape[0], dtype=logps.dtype, device=logps.device)
-    counts = torch.bincount(rows, minlength=labels.shape[0])
-    return sums.index_add(0, rows, logps) / counts
+    sums = torch.zeros(count, dtype=logps.dtype, device=logps.device)
+    lengths = torch.bincount(sequences, minlength=count)
+    return sums.index_add(0, sequences, logps[edges]) / lengths

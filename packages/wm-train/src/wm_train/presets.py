@@ -5,12 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from importlib import resources
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
 
 from wm_train.errors import ConfigError
+
+DEFAULT = "qwen3-0.6b"  # of a bare `wm-train`
 
 
 def names() -> list[str]:
@@ -23,6 +26,21 @@ def names() -> list[str]:
     return sorted(
         f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")
     )
+
+
+def description(name: str) -> str:
+    """What a shipped preset is for: the comment that it begins with, up to the first full stop.
+
+    >>> description("demo").startswith("A model of 1.4 million random weights")
+    True
+    """
+    text = (resources.files("wm_train") / "presets" / f"{name}.yaml").read_text("utf-8")
+    comment = " ".join(line[1:].strip() for line in takewhile(_is_comment, text.splitlines()))
+    return comment.split(". ")[0]
+
+
+def _is_comment(line: str) -> bool:
+    return line.startswith("#")
 
 
 def load(name: str) -> dict[str, Any]:

@@ -1,16 +1,27 @@
-"""TRL's ORPO trainer with our loss, our order of examples and none of its side effects."""
+"""TRL's ORPO trainer with our loss, our order of examples and none of its side effects.
+
+An optimizer step is a fixed number of pairs over all devices. A device's share of it is one batch
+of its data loader; the batch is cut into packs, forward passes within a budget of tokens, whose
+gradients add up. Sums are divided by what the whole step holds, so the update is the same however
+many packs or devices share the work.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from trl.experimental.orpo import ORPOTrainer
 
-from wm_train.loss import OrpoTerms, answer_positions, mean_logps, orpo
+from wm_train.attention import FLEX, model_mask
+from wm_train.head import CHUNK, token_head
+from wm_train.loss import answer_means, orpo
+from wm_train.meter import Meter
+from wm_train.packing import TASKS, Pack, Packing
 from wm_train.sampler import TwinSampler
 
 Scope = Literal["answer", "full"]
@@ -20,14 +31,47 @@ class WatermarkOrpoTrainer(ORPOTrainer):
     """ORPO on tokenised pairs of two tasks (columns as `wm_train.examples` makes them).
 
     Differs from TRL's in: the likelihood term runs over the answer alone (`nll_scope="full"` gives
-    TRL's), the odds ratio is finite at probability one, rows keep their examples together, metrics
-    are kept per task, no model card is written into checkpoints, nothing is sent as telemetry.
+    TRL's), the odds ratio is finite at probability one, rows keep their examples together, prompts
+    are computed once for all their answers, only wanted logits are made, metrics are kept per
+    task, no model card is written into checkpoints, nothing is sent as telemetry.
     """
 
-    def __init__(self, *args: Any, nll_scope: Scope, twins: bool, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        nll_scope: Scope,
+        twins: bool,
+        pack_tokens: int,
+        share_prefixes: bool = True,
+        task_weights: Mapping[str, float] | None = None,
+        head_chunk: int = CHUNK,
+        **kwargs: Any,
+    ) -> None:
         self._nll_scope: Scope = nll_scope
         self._twins = twins
-        super().__init__(*args, **kwargs)
+        self._head_chunk = head_chunk
+        self._meter = Meter()
+        tokenizer, model = kwargs["processing_class"], kwargs["model"]
+        self._attention: str = model.config._attn_implementation
+        self.packing = Packing(
+            pack_tokens,
+            tokenizer.pad_token_id,
+            text=nll_scope == "full",
+            shared=share_prefixes,
+            whole_row=self._attention == FLEX,
+        )
+        super().__init__(*args, data_collator=self._collate, **kwargs)
+        weights = task_weights or {}
+        self._weights = torch.tensor(
+            [weights.get(task, 1.0) for task in TASKS], device=self.accelerator.device
+        )
+
+    def _collate(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, list[Pack]]:
+        return {"packs": self.packing.packs(examples)}
+
+    def stop_sharing(self) -> None:
+        """Give every sequence a row of its own from now on, padded to the longest of its pack."""
+        self.packing = replace(self.packing, shared=False)
 
     def tokenize_row(
         self, feature: dict[str, Any], model: nn.Module | None = None
@@ -40,37 +84,99 @@ class WatermarkOrpoTrainer(ORPOTrainer):
         seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
         return TwinSampler(list(data["row_id"]), seed, self._twins)
 
-    def get_batch_loss_metrics(
+    # ----------------------------------------------------------------------------------------- step
+    def training_step(
         self,
         model: nn.Module,
-        batch: dict[str, Any],
-        train_eval: Literal["train", "eval"] = "train",
-    ) -> tuple[Tensor, dict[str, float]]:
-        """Mean loss over the batch's rows, and the means of its parts for each task."""
-        pad = cast(int, self.padding_value)
-        both = self.concatenated_inputs(batch, padding_value=pad, device=self.accelerator.device)
-        labels = both["concatenated_labels"]  # (2 x rows, length), chosen first
-        at_answers = answer_positions(labels)
-        # A prompt's logits over the whole vocabulary are a step's largest tensor, and with the
-        # likelihood on the answer alone nothing is learnt from them.
-        alone = self._nll_scope == "answer"
-        with head_at(self._head(model), at_answers) if alone else nullcontext():
-            logits: Tensor = model(
-                both["concatenated_input_ids"],
-                attention_mask=both["concatenated_attention_mask"],
-                use_cache=False,
-            ).logits  # (answer tokens, vocab), or (2 x rows, length, vocab)
-        nll = None
-        if not alone:
-            nll = _sequence_nll(logits, both, rows=len(labels) // 2).expand(len(labels) // 2)
-            logits = logits[at_answers]
-        chosen, rejected = mean_logps(logits, labels).chunk(2)
-        terms = orpo(chosen, rejected, self.beta, nll)
-        return terms.loss.mean(), _metrics(terms, batch["task"], train_eval)
+        inputs: dict[str, Any],
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor:
+        """Gradients of one optimizer step: all packs of this device's batch, added up."""
+        model.train()
+        packs = cast("list[Pack]", self._prepare_inputs(inputs)["packs"])
+        pairs, tokens, passes = self._of_all_devices(packs)
+        total = torch.zeros((), device=self.accelerator.device)
+        for number in range(passes):
+            # Devices wait for each other in a sharded forward pass, so all make as many: one that
+            # is done repeats its last pack with no weight.
+            spent = number >= len(packs)
+            pack = packs[-1 if spent else number]
+            last = number + 1 == passes
+            with nullcontext() if last else self.accelerator.no_sync(model):
+                with self.compute_loss_context_manager():
+                    loss = self._pack_loss(model, pack, pairs, tokens, spent)
+                self.accelerator.backward(loss)
+            total += loss.detach()
+        return total
 
-    def _head(self, model: nn.Module) -> nn.Module:
-        unwrapped = cast(Any, self.accelerator.unwrap_model(model))
-        return cast(nn.Module, unwrapped.get_output_embeddings())
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """The loss of a batch in one graph, with no gradient taken; `training_step` takes them."""
+        packs: list[Pack] = inputs["packs"]
+        pairs, tokens, _ = self._of_all_devices(packs)
+        with self.compute_loss_context_manager():
+            losses = [self._pack_loss(model, pack, pairs, tokens) for pack in packs]
+        total = torch.stack(losses).sum()
+        return (total, {}) if return_outputs else total
+
+    def _pack_loss(
+        self, model: nn.Module, pack: Pack, pairs: int, tokens: int, spent: bool = False
+    ) -> Tensor:
+        """This pack's part of the step's loss; `pairs` and `tokens` count the whole step."""
+        logps = self.edge_logps(model, pack)
+        means = answer_means(logps, pack.answer_edges, pack.answer_sequences, 2 * pack.pairs)
+        chosen, rejected = means.chunk(2)
+        terms = orpo(chosen, rejected, self.beta)
+        if spent:
+            return logps.sum() * 0
+        self._meter.add(terms, chosen, rejected, pack)
+        weights = self._weights[pack.tasks]
+        if self._nll_scope == "answer":
+            loss = (weights * terms.loss).sum() / pairs
+        else:
+            nll = -(weights[pack.text_pairs] * logps[pack.text_edges]).sum() / tokens
+            loss = nll + self.beta * (weights * terms.odds_ratio).sum() / pairs
+        return loss * self.accelerator.num_processes  # gradients are averaged over devices
+
+    def edge_logps(self, model: nn.Module, pack: Pack) -> Tensor:
+        """Log-probability of each token that the pack wants predicted, shape (edges,)."""
+        unwrapped = cast(Any, self.accelerator.unwrap_model(model, keep_torch_compile=True))
+        mask = model_mask(pack, self._attention, unwrapped.dtype)
+        positions = {"position_ids": pack.positions} if pack.shared else {}
+        with (
+            self._autocast(),
+            token_head(unwrapped.get_output_embeddings(), pack, self._head_chunk),
+        ):
+            return model(
+                input_ids=pack.ids, attention_mask=mask, use_cache=False, **positions
+            ).logits
+
+    def _of_all_devices(self, packs: list[Pack]) -> tuple[int, int, int]:
+        """Pairs and chosen tokens of the step over all devices, and the most packs on one."""
+        pairs = sum(pack.pairs for pack in packs)
+        tokens = sum(len(pack.text_edges) for pack in packs)
+        if self.accelerator.num_processes == 1:
+            return pairs, tokens, len(packs)
+        mine = torch.tensor([[pairs, tokens, len(packs)]], device=self.accelerator.device)
+        counts = cast(Tensor, self.accelerator.gather(mine))  # (devices, 3)
+        return int(counts[:, 0].sum()), int(counts[:, 1].sum()), int(counts[:, 2].max())
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        # TRL casts a quantised model's adapter to bfloat16 and then wants autocast around it.
+        cast_by_trl = self._peft_has_been_casted_to_bf16
+        return torch.autocast(self.accelerator.device.type) if cast_by_trl else nullcontext()
+
+    # -------------------------------------------------------------------------------- side effects
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the means of each task since the last line; every process must come here."""
+        if "loss" in logs:
+            logs |= self._meter.take(self.accelerator.reduce)
+        super().log(logs, start_time)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         # Past TRL's own, which writes a README.md over the run's at every checkpoint.
@@ -78,46 +184,3 @@ class WatermarkOrpoTrainer(ORPOTrainer):
 
     def _send_telemetry(self) -> None:
         """Nothing is sent: a run must not depend on, or tell, anyone it was not asked to."""
-
-
-@contextmanager
-def head_at(head: nn.Module, at: tuple[Tensor, Tensor]) -> Generator[None]:
-    """Let `head` see only the hidden states at (rows, positions) `at`: (n, width) of all (b, t).
-
-    A hook on the head leaves the model's own forward, and all that wraps it, as they are.
-    """
-
-    def pick(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (inputs[0][at], *inputs[1:])
-
-    handle = head.register_forward_pre_hook(pick)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def _sequence_nll(logits: Tensor, both: Mapping[str, Tensor], rows: int) -> Tensor:
-    """TRL's likelihood term: mean over every token, prompt included, of all chosen sequences."""
-    labels = both["concatenated_input_ids"][:rows, 1:]
-    seen = both["concatenated_attention_mask"][:rows, 1:] == 1
-    return nn.functional.cross_entropy(
-        logits[:rows, :-1].flatten(0, 1).float(), labels.masked_fill(~seen, -100).flatten()
-    )
-
-
-def _metrics(terms: OrpoTerms, tasks: Sequence[str], prefix: str) -> dict[str, float]:
-    """Means of the loss's parts for each task; of one process, as the loss itself is."""
-    parts = {
-        "nll": terms.nll,
-        "odds_ratio_loss": terms.odds_ratio,
-        "log_odds_ratio": terms.log_odds_ratio,
-        "preference_accuracy": (terms.log_odds_ratio > 0).float(),
-    }
-    lead = "" if prefix == "train" else "eval_"
-    means: dict[str, float] = {}
-    for task in sorted(set(tasks)):
-        here = torch.tensor([name == task for name in tasks], device=terms.loss.device)
-        for part, values in parts.items():
-            means[f"{lead}{task}/{part}"] = values.detach()[here].mean().item()
-    return means

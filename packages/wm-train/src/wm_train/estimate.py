@@ -1,0 +1,127 @@
+"""Memory and computing of a training step, by part. Plain arithmetic: allocates nothing.
+
+The figures are estimates for the planning of a run. Activations are counted as what autograd keeps
+of a Qwen3 or Llama layer (a test holds the count to what it really keeps); kernels' work space and
+fragmentation are not in them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wm_train.config import TrainConfig
+from wm_train.head import CHUNK
+from wm_train.shapes import Shape
+
+GIB = 2**30
+FLOAT32, BFLOAT16, NF4 = 4, 2, 0.53  # bytes; NF4 with its doubly quantised scales
+ADAM_STATES = 2
+EVALUATION = "answers in evaluation"
+
+
+@dataclass(frozen=True)
+class Load:
+    """What an epoch's steps compute, in tokens of one step."""
+
+    tokens: float  # through the body, prefixes shared
+    predicted: float  # through the head
+    longest: int  # of a tree
+    mean_context: float  # tokens that a token looks back on
+
+
+def memory(config: TrainConfig, shape: Shape, load: Load, devices: int = 1) -> dict[str, float]:
+    """GiB on one device, by part; `devices` above 1 shard weights and optimizer as FSDP2 does."""
+    width = BFLOAT16 if config.model.precision == "bfloat16" else FLOAT32
+    frozen = shape.parameters if config.model.lora else 0
+    learnt = shape.trainable
+    base_bytes = BFLOAT16 if width == BFLOAT16 else FLOAT32
+    weights = frozen * base_bytes + learnt * FLOAT32
+    if config.model.four_bit:
+        weights = shape.body * NF4 + shape.embeddings * BFLOAT16 + learnt * FLOAT32
+    tokens = max(min(config.optim.pack_tokens, load.tokens), load.longest)
+    parts = {
+        "weights": weights / devices,
+        "gradients": learnt * FLOAT32 / devices,
+        "optimizer": learnt * FLOAT32 * ADAM_STATES / devices,
+        "activations": tokens * activations(config, shape, width),
+        "attention mask": tokens * load.longest,
+        "logits": head_bytes(shape, width, trained=not config.model.lora),
+        EVALUATION: evaluation_bytes(config, shape, load, width),
+    }
+    if width == BFLOAT16 and not config.model.lora:
+        copied = shape.parameters if devices == 1 else shape.embeddings + 2 * shape.largest
+        parts["weights in bfloat16"] = copied * BFLOAT16
+    return {part: size / GIB for part, size in parts.items()}
+
+
+def peak(parts: dict[str, float]) -> float:
+    """What is needed at once: an evaluation's cache comes when a step's own tensors are gone."""
+    fleeting = sum(parts[name] for name in ("activations", "attention mask", "logits"))
+    staying = sum(parts.values()) - fleeting - parts[EVALUATION]
+    return staying + max(fleeting, parts[EVALUATION])
+
+
+def evaluation_bytes(config: TrainConfig, shape: Shape, load: Load, width: int) -> float:
+    """Keys and values of a batch of answers while they are written."""
+    c, e = shape.config, config.evaluation
+    length = load.longest + (e.max_new_tokens or load.longest // 2)
+    return e.batch_size * length * shape.layers * 2 * c.num_key_value_heads * c.head_dim * width
+
+
+def activations(config: TrainConfig, shape: Shape, width: int) -> float:
+    """Bytes that the backward pass needs of one token; `width` bytes an element."""
+    layer = layer_activations(shape, width, lora=config.model.lora is not None)
+    inputs = shape.config.hidden_size * width
+    if config.model.gradient_checkpointing:
+        return shape.layers * inputs + layer
+    return shape.layers * layer
+
+
+def layer_activations(shape: Shape, width: int, lora: bool) -> float:
+    """Bytes that autograd keeps of one token in one layer.
+
+    Norms compute in float32. A frozen weight does not ask for its input; an adapter does.
+    """
+    c = shape.config
+    d, inner = c.hidden_size, c.intermediate_size
+    q, kv = c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim
+    half = width != FLOAT32
+    normed = 2 * d + (q + kv if c.model_type == "qwen3" else 0)
+    rotary = 0 if c.model_type == "qwen3" else width * (q + kv)
+    attention = width * 5 * q  # queries, output; keys and values repeated for every head
+    if lora:
+        norms = normed * (FLOAT32 if half else 2 * FLOAT32)
+        mlp = width * (3 if half else 4) * inner
+        adapters = width * (5 * d + q + inner) if half else 0  # an input for each linear layer
+        return norms + rotary + attention + mlp + adapters
+    norms = normed * 3 * FLOAT32 + (width * 2 * (d + q + kv) if half else 0)
+    return norms + rotary + attention + width * 4 * inner
+
+
+def head_bytes(shape: Shape, width: int, trained: bool) -> float:
+    """Of one chunk of the head: logits, their softmax, and the weights in the logits' type."""
+    vocab, d = shape.config.vocab_size, shape.config.hidden_size
+    chunk = CHUNK * vocab * (2 * FLOAT32 + width)
+    return chunk + (vocab * d * width if trained and width != FLOAT32 else 0)
+
+
+def flops(config: TrainConfig, shape: Shape, load: Load) -> float:
+    """Floating-point operations of one step over all devices.
+
+    A token costs 2 a parameter forwards, as much for its own gradient, and as much again for the
+    weights' where they are trained; recomputing repeats the forward pass.
+    """
+    trained = config.model.lora is None
+    passes = 1 + (2 if trained else 1) + (1 if config.model.gradient_checkpointing else 0)
+    c = shape.config
+    attention = 4 * shape.layers * c.num_attention_heads * c.head_dim * load.mean_context
+    adapters = 0 if trained else 6 * shape.trainable
+    body = load.tokens * (passes * (2 * shape.body + attention) + adapters)
+    # A trained head is computed again backwards; a frozen one leaves its slope behind instead.
+    head = load.predicted * (8 if trained else 4) * c.vocab_size * c.hidden_size
+    return body + head
+
+
+def checkpoint_gib(shape: Shape) -> float:
+    """One checkpoint on the disk: trained weights and the optimizer's two states of each."""
+    return shape.trainable * FLOAT32 * (1 + ADAM_STATES) / GIB

@@ -1,0 +1,68 @@
+"""Adds up the parts of the loss for each task until they are logged. Computes no loss."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from wm_train.packing import TASKS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from wm_train.loss import OrpoTerms
+    from wm_train.packing import Pack
+
+PARTS = (
+    "nll",
+    "odds_ratio_loss",
+    "log_odds_ratio",
+    "preference_accuracy",
+    "chosen_logp",
+    "rejected_logp",
+    "margin",
+    "answer_tokens",  # of the chosen answer and the rejected one
+)
+
+
+class Meter:
+    """Sums on the device: reading them at every pack would make it wait."""
+
+    def __init__(self) -> None:
+        self._sums: Tensor | None = None  # (tasks, parts + 1): the last column counts pairs
+        self._tokens = (0, 0)  # computed, and what single sequences would have had
+
+    def add(self, terms: OrpoTerms, chosen: Tensor, rejected: Tensor, pack: Pack) -> None:
+        """Count the pairs of one pack; every tensor but the pack's has shape (pairs,)."""
+        import torch
+
+        lengths = torch.bincount(pack.answer_sequences, minlength=2 * pack.pairs)
+        parts = (
+            *(terms.nll, terms.odds_ratio, terms.log_odds_ratio, terms.log_odds_ratio > 0),
+            *(chosen, rejected, chosen - rejected),
+            *(lengths.view(2, -1).sum(0), torch.ones_like(chosen)),
+        )
+        values = torch.stack([part.detach().double() for part in parts], 1)
+        if self._sums is None:
+            self._sums = values.new_zeros(len(TASKS), len(PARTS) + 1)
+        self._sums.index_add_(0, pack.tasks, values)
+        computed, unshared = self._tokens
+        self._tokens = (computed + pack.ids.numel(), unshared + pack.unshared_tokens)
+
+    def take(self, reduce: Any) -> dict[str, float]:
+        """Means since the last call, by `task/part`; `reduce` adds a tensor over all processes."""
+        import torch
+
+        if self._sums is None:
+            return {}
+        sums = reduce(self._sums, "sum").tolist()
+        computed, unshared = reduce(
+            torch.tensor(self._tokens, dtype=torch.float64, device=self._sums.device), "sum"
+        ).tolist()
+        self._sums, self._tokens = None, (0, 0)
+        means = {
+            f"{task}/{part}": row[i] / row[-1]
+            for task, row in zip(TASKS, sums, strict=True)
+            for i, part in enumerate(PARTS)
+            if row[-1]
+        }
+        return means | {"tokens/computed": computed, "tokens/unshared": unshared}

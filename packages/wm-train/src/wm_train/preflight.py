@@ -1,0 +1,186 @@
+"""What can be known to be wrong before the first step. Finds all of it at once; mends nothing.
+
+Each check takes what it looks at and returns `Finding`s; `Finding.why` is empty where all is well.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from wm_eval.prompting import completion_ids, completion_text, prompt_ids, prompt_text
+from wm_train import estimate, shapes, sharing
+from wm_train.config import TrainConfig
+from wm_train.errors import WmTrainError
+from wm_train.packing import TASKS
+from wm_train.plan import load_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from wm_data import Dataset
+    from wm_train.trainer import WatermarkOrpoTrainer
+
+log = logging.getLogger(__name__)
+
+NAMED = 5  # ids that a message names; the rest is counted
+ROUND_TRIPS = 200  # examples that are rendered and read back
+ROWS_OUT = "; take these rows out of the dataset"
+SCARCE = 0.2  # of a task's pairs: a label below it is learnt by never saying it
+
+
+class PreflightError(WmTrainError):
+    """Something that would make the run worthless or end it."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check; `why` says what was found and what to do, and is empty if nothing was."""
+
+    check: str
+    why: str = ""
+
+
+def run(
+    config: TrainConfig, run_dir: Path, trainer: WatermarkOrpoTrainer, dataset: Dataset
+) -> None:
+    """Make every check; raises `PreflightError` with one line for all that failed."""
+    tokenizer = cast(Any, trainer.processing_class)
+    train, test = (cast(Any, dataset.examples(split)) for split in ("train", "test"))
+    pairs = cast(Any, trainer.train_dataset)
+    worst = sharing.settle(trainer)
+    log.info("shared prompts differ from single sequences by %s", worst)
+    failed = [
+        finding
+        for finding in (
+            answers(pairs),
+            lengths(pairs, config.data.max_tokens),
+            labels(train, config.loss.weights.model_dump()),
+            overlap(train["group"], test["group"]),
+            head(trainer.model),
+            round_trip(islice(train, ROUND_TRIPS), tokenizer),
+            *room(config, run_dir, trainer),
+        )
+        if finding.why
+    ]
+    if failed:
+        raise PreflightError("; ".join(f"{f.check}: {f.why}" for f in failed))
+
+
+def answers(pairs: Iterable[Mapping[str, Any]]) -> Finding:
+    """An answer of nothing but its end leaves no word to learn, and two equal ones no odds."""
+    empty = [p["id"] for p in pairs if min(len(p["chosen_ids"]), len(p["rejected_ids"])) < 2]
+    same = [p["id"] for p in pairs if p["chosen_ids"] == p["rejected_ids"]]
+    why = [f"{what}: {_named(ids)}" for what, ids in (("empty", empty), ("equal", same)) if ids]
+    return Finding("answers", " and ".join(why) + ROWS_OUT if why else "")
+
+
+def lengths(pairs: Iterable[Mapping[str, Any]], max_tokens: int) -> Finding:
+    """A sequence above the limit would leave the memory that the run was planned for."""
+    long = [
+        p["id"]
+        for p in pairs
+        if len(p["prompt_ids"]) + max(len(p["chosen_ids"]), len(p["rejected_ids"])) > max_tokens
+    ]
+    why = f"above data.max_tokens = {max_tokens}: {_named(long)}{ROWS_OUT}" if long else ""
+    return Finding("lengths", why)
+
+
+def labels(examples: Any, weights: Mapping[str, float]) -> Finding:
+    """Both tasks are there, and both colours of each."""
+    counts = Counter(zip(examples["task"], examples["target"], strict=True))
+    why: list[str] = []
+    for task in TASKS:
+        red, blue = counts[task, "red"], counts[task, "blue"]
+        if weights[task] and (not red + blue or min(red, blue) < SCARCE * (red + blue)):
+            why.append(f"{task} has {red:,} red and {blue:,} blue examples")
+    advice = "; build it with wm-data, or set the task's loss.weights to 0" if why else ""
+    return Finding("labels", " and ".join(why) + advice)
+
+
+def overlap(train: Sequence[str], test: Sequence[str]) -> Finding:
+    """No prompt group stands on both sides."""
+    both = sorted(set(train) & set(test))
+    why = f"in training and test: {_named(both)}; split by group, as wm-data build does"
+    return Finding("groups", why if both else "")
+
+
+def head(model: Any) -> Finding:
+    """The head is tied where the configuration says so, and no adapter is on a tied one."""
+    inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
+    tied = bool(model.config.tie_word_embeddings)
+    if hasattr(outputs, "lora_A") and tied:
+        return Finding("head", "an adapter on a head tied to the embeddings merges wrongly")
+    if tied != (inputs.weight is outputs.weight) and not hasattr(outputs, "lora_A"):
+        found = "apart" if tied else "one matrix"
+        return Finding(
+            "head", f"tie_word_embeddings is {tied}, but head and embeddings are {found}"
+        )
+    return Finding("head")
+
+
+def round_trip(
+    examples: Iterable[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase
+) -> Finding:
+    """Prompts and answers come back from their ids as they went in, and end where they should."""
+    lost: list[str] = []
+    for example in examples:
+        answer: str = example["chosen"][0]["content"]
+        text = prompt_text(tokenizer, example["prompt"])
+        ids = completion_ids(tokenizer, answer)
+        same = _decode(tokenizer, ids) == completion_text(tokenizer, answer)
+        whole = all(message["content"].strip() in text for message in example["prompt"])
+        back = _decode(tokenizer, prompt_ids(tokenizer, example["prompt"])) == text
+        if not (same and whole and back and ids[-1] not in ids[:-1]):
+            lost.append(example["id"])
+    why = f"the chat template or the tokenizer changes: {_named(lost)}; take another model.base"
+    return Finding("template", why if lost else "")
+
+
+def _decode(tokenizer: Any, ids: list[int]) -> str:
+    return tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+
+def room(config: TrainConfig, run_dir: Path, trainer: WatermarkOrpoTrainer) -> list[Finding]:
+    """The disk holds the checkpoints and the result, and the device holds a step."""
+    shape = shapes.measured(trainer.model)
+    load, _ = load_of(
+        config, cast(Any, trainer.train_dataset).select(range(config.optim.batch_size))
+    )
+    devices = trainer.accelerator.num_processes if trainer.is_fsdp_enabled else 1
+    step = estimate.peak(estimate.memory(config, shape, load, devices))
+    disk = (config.checkpoint.keep + 1) * estimate.checkpoint_gib(shape)
+    held = shape.parameters * estimate.FLOAT32 / estimate.GIB  # the base is in memory by now
+    return [
+        enough("disk", disk, shutil.disk_usage(run_dir).free / estimate.GIB, "checkpoint.keep"),
+        enough("memory", step - held, free_memory_gib(), "optim.pack_tokens"),
+    ]
+
+
+def enough(what: str, needed_gib: float, free_gib: float, field: str) -> Finding:
+    why = f"about {needed_gib:.1f} GiB needed, {free_gib:.1f} free; lower {field} or make room"
+    return Finding(what, why if needed_gib > free_gib else "")
+
+
+def free_memory_gib() -> float:
+    """Of the device that is trained on."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[0] / estimate.GIB
+    known = Path("/proc/meminfo")  # Linux alone; elsewhere this is not checked
+    for line in known.read_text("utf-8").splitlines() if known.is_file() else []:
+        if line.startswith("MemAvailable:"):  # caches count as free: they give way
+            return int(line.split()[1]) * 1024 / estimate.GIB
+    return float("inf")
+
+
+def _named(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - NAMED:,} more" if len(ids) > NAMED else ""
+    return ", ".join(ids[:NAMED]) + more

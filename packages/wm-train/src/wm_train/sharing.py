@@ -1,0 +1,88 @@
+"""Whether a model gives packed trees the values that it gives single sequences. Trains nothing.
+
+Not every architecture can share a prefix: one with a recurrent state, or with positions that it
+makes itself, ignores the mask or the positions and would silently learn from nonsense.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+
+from wm_train.loss import answer_means
+from wm_train.trees import families
+
+if TYPE_CHECKING:
+    from wm_train.packing import Pack
+    from wm_train.trainer import WatermarkOrpoTrainer
+
+log = logging.getLogger(__name__)
+
+# Of an answer's mean log-probability. In bfloat16 logits near 16 are 0.06 apart.
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 0.25}
+
+
+def settle(trainer: WatermarkOrpoTrainer) -> float | None:
+    """Compare on the shortest row; where values differ, fall back to padded batches and say so.
+
+    The largest difference found; None where sharing is off or the model refuses the mask.
+    """
+    if not trainer.packing.shared:
+        return None
+    model = cast(Any, trainer.model)
+    limit = TOLERANCE[torch.bfloat16 if trainer.args.bf16 else model.dtype]
+    try:
+        worst = difference(trainer, shortest_row(trainer.train_dataset))
+    except (TypeError, ValueError, RuntimeError) as error:
+        worst, why = None, f"it fails with {type(error).__name__}: {str(error).splitlines()[0]}"
+    else:
+        if worst <= limit:
+            return worst
+        why = f"mean log-probabilities differ by {worst:.1e} (allowed: {limit:.0e})"
+    log.warning(
+        "model type %s cannot share prompts between answers: %s; "
+        "training goes on with padded batches, at about twice the tokens",
+        *(model.config.model_type, why),
+    )
+    trainer.stop_sharing()
+    return worst
+
+
+def shortest_row(data: Any) -> list[dict[str, Any]]:
+    """The examples of the row with the fewest tokens."""
+    sizes: dict[str, int] = {}
+    columns = (data[name] for name in ("row_id", "prompt_ids", "chosen_ids", "rejected_ids"))
+    for row, *parts in zip(*columns, strict=True):
+        sizes[row] = sizes.get(row, 0) + sum(map(len, parts))
+    shortest = min(sizes, key=lambda row: sizes[row])
+    return [data[i] for i, row in enumerate(data["row_id"]) if row == shortest]
+
+
+def difference(trainer: WatermarkOrpoTrainer, examples: Sequence[Mapping[str, Any]]) -> float:
+    """Largest difference of an answer's mean log-probability between a tree and its sequences."""
+    model = cast(Any, trainer.model)
+    training: bool = model.training
+    model.eval()  # dropout would differ between the two
+    worst = 0.0
+    try:
+        with torch.no_grad():
+            for family in families([e["prompt_ids"] for e in examples]):
+                members = [examples[i] for i in family]
+                together = _means(trainer, trainer.packing.family(members))
+                alone = [_means(trainer, trainer.packing.alone(e)) for e in members]
+                worst = max(worst, (together - torch.cat(alone, 1)).abs().max().item())
+    finally:
+        model.train(training)
+    return worst
+
+
+def _means(trainer: WatermarkOrpoTrainer, pack: Pack) -> Tensor:
+    """Mean log-probabilities of the pack's chosen and rejected answers, shape (2, pairs)."""
+    pack = pack.to(trainer.accelerator.device)
+    logps = trainer.edge_logps(cast(Any, trainer.model), pack)
+    means = answer_means(logps, pack.answer_edges, pack.answer_sequences, 2 * pack.pairs)
+    return means.view(2, -1)

@@ -1,0 +1,117 @@
+"""Packs hold every pair once, within the budget, whatever the trees."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wm_train.packing import TASKS, Pack, Packing
+
+ids = st.lists(st.integers(1, 3), min_size=1, max_size=9)
+example = st.fixed_dictionaries(
+    {"task": st.sampled_from(TASKS), "prompt_ids": ids, "chosen_ids": ids, "rejected_ids": ids}
+)
+examples = st.lists(example, min_size=1, max_size=12)
+packings = st.builds(
+    Packing,
+    budget=st.integers(1, 200),
+    pad_id=st.just(0),
+    text=st.booleans(),
+    shared=st.booleans(),
+    whole_row=st.booleans(),
+)
+
+
+def read(pack: Pack) -> list[tuple[str, list[int], list[int]]]:
+    """Each pair's task and answers, through the edges that the loss uses."""
+    answers: list[list[int]] = [[] for _ in range(2 * pack.pairs)]
+    for edge, sequence in zip(pack.answer_edges, pack.answer_sequences, strict=True):
+        answers[sequence].append(int(pack.targets[edge]))
+    tasks = [TASKS[t] for t in pack.tasks]
+    return list(zip(tasks, answers[: pack.pairs], answers[pack.pairs :], strict=True))
+
+
+@given(examples, packings)
+def test_every_pair_is_in_one_pack(given: list[dict[str, Any]], packing: Packing) -> None:
+    found = [pair for pack in packing.packs(given) for pair in read(pack)]
+    expected = [(e["task"], e["chosen_ids"], e["rejected_ids"]) for e in given]
+    assert sorted(found) == sorted(expected)
+
+
+@given(examples, packings)
+def test_an_edge_leads_from_the_token_before(given: list[dict[str, Any]], packing: Packing) -> None:
+    for pack in packing.packs(given):
+        ids, positions = pack.ids.flatten(), pack.positions.flatten()
+        assert pack.valid.flatten()[pack.sources].all()
+        for source, target in zip(pack.sources.tolist(), pack.targets.tolist(), strict=True):
+            row, column = divmod(source, pack.ids.shape[1])
+            end = int(pack.ends[row, column])
+            children = [
+                i
+                for i in range(column + 1, end)
+                if positions[row * pack.ids.shape[1] + i] == positions[source] + 1
+            ]
+            assert target in [int(ids[row * pack.ids.shape[1] + i]) for i in children]
+
+
+@given(examples, packings)
+def test_the_text_is_all_of_a_chosen_sequence(
+    given: list[dict[str, Any]], packing: Packing
+) -> None:
+    texts: list[list[int]] = []
+    for pack in packing.packs(given):
+        of_pack: list[list[int]] = [[] for _ in range(pack.pairs)]
+        for edge, pair in zip(pack.text_edges, pack.text_pairs, strict=True):
+            of_pack[pair].append(int(pack.targets[edge]))
+        texts += of_pack
+    expected = [(e["prompt_ids"] + e["chosen_ids"])[1:] if packing.text else [] for e in given]
+    assert sorted(texts) == sorted(expected)
+
+
+@given(examples, packings)
+def test_the_budget_is_kept_unless_one_tree_is_larger(
+    given: list[dict[str, Any]], packing: Packing
+) -> None:
+    for pack in packing.packs(given):
+        trees = int((pack.valid & (pack.positions == 0)).sum())
+        assert pack.ids.numel() <= packing.budget or trees == (1 if packing.shared else 2)
+
+
+def test_a_rows_examples_take_half_the_tokens() -> None:
+    """The real mixture's lengths: two watermark prompts of 100, answers of 250, four questions."""
+    prompts = {"red": list(range(1000, 1100)), "blue": list(range(2000, 2100))}
+    answers = {"red": list(range(3000, 3250)), "blue": list(range(4000, 4250))}
+    given = [
+        {
+            "task": "watermark",
+            "prompt_ids": prompts[a],
+            "chosen_ids": answers[a],
+            "rejected_ids": answers[b],
+        }
+        for a, b in (("red", "blue"), ("blue", "red"))
+    ] + [
+        {
+            "task": "detect",
+            "prompt_ids": [9] * 20 + answers[a] + [order] * 30,
+            "chosen_ids": [1, 0],
+            "rejected_ids": [2, 0],
+        }
+        for a in answers
+        for order in (5, 6)
+    ]
+    (pack,) = Packing(budget=4096, pad_id=0).packs(given)
+    assert pack.unshared_tokens == 2 * 2 * 350 + 4 * 2 * 302
+    assert pack.ids.numel() < 0.55 * pack.unshared_tokens
+    assert int(pack.valid.sum()) > 0.9 * pack.ids.numel()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_small_budget_makes_more_packs(shared: bool) -> None:
+    given = [
+        {"task": "detect", "prompt_ids": [i] * 20, "chosen_ids": [1, 0], "rejected_ids": [2, 0]}
+        for i in range(8)
+    ]
+    counts = [len(Packing(n, 0, shared=shared).packs(given)) for n in (10, 100, 10_000)]
+    assert counts == sorted(counts, reverse=True)
+    assert (counts[0], counts[-1]) == (8, 1)

@@ -1,0 +1,160 @@
+"""Faults that are seeded are found before the first step, each by its check, and named."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import wm_data
+from wm_train import engine, preflight
+from wm_train.config import TrainConfig
+from wm_train.examples import tokenize
+
+
+@pytest.fixture(scope="module")
+def train(dataset_dir: Path) -> list[dict[str, Any]]:
+    return list(wm_data.read(dataset_dir).examples("train"))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(base_dir: Path) -> Any:
+    return AutoTokenizer.from_pretrained(base_dir)
+
+
+@pytest.fixture(scope="module")
+def pairs(dataset_dir: Path, tokenizer: Any) -> list[dict[str, Any]]:
+    return list(tokenize(wm_data.read(dataset_dir).examples("train"), tokenizer, 512).data)
+
+
+def columns(examples: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    return {name: [e[name] for e in examples] for name in ("task", "target")}
+
+
+def test_a_sound_dataset_passes(train: Any, pairs: Any, tokenizer: Any) -> None:
+    weights = {"watermark": 1.0, "detect": 1.0}
+    found = [
+        preflight.answers(pairs),
+        preflight.lengths(pairs, 512),
+        preflight.labels(columns(train), weights),
+        preflight.overlap(["a", "b"], ["c"]),
+        preflight.round_trip(train[:50], tokenizer),
+    ]
+    assert [f.why for f in found] == [""] * 5
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        ({"chosen_ids": [5]}, "empty: {id}"),
+        ({"rejected_ids": [5]}, "empty: {id}"),
+        ({"chosen_ids": [7, 5], "rejected_ids": [7, 5]}, "equal: {id}"),
+    ],
+)
+def test_an_answer_without_a_label_is_named(
+    pairs: list[dict[str, Any]], fault: dict[str, Any], expected: str
+) -> None:
+    faulty = [*pairs[:3], pairs[3] | fault, *pairs[4:]]
+    assert expected.format(id=pairs[3]["id"]) in preflight.answers(faulty).why
+
+
+def test_a_long_sequence_is_named(pairs: list[dict[str, Any]]) -> None:
+    faulty = [*pairs, pairs[0] | {"id": "the-long-one", "prompt_ids": [1] * 600}]
+    assert "above data.max_tokens = 512: the-long-one;" in preflight.lengths(faulty, 512).why
+
+
+def test_many_faults_are_named_in_part_and_counted(pairs: list[dict[str, Any]]) -> None:
+    faulty = [pair | {"chosen_ids": [5]} for pair in pairs[:9]]
+    assert "and 4 more" in preflight.answers(faulty).why
+
+
+@pytest.mark.parametrize("task", ["watermark", "detect"])
+@pytest.mark.parametrize("lost", ["red", "blue", "both"])
+def test_a_missing_label_is_told(train: list[dict[str, Any]], task: str, lost: str) -> None:
+    kept = [
+        e
+        for e in train
+        if e["task"] != task or e["target"] not in (lost, lost == "both" and e["target"])
+    ]
+    why = preflight.labels(columns(kept), {"watermark": 1.0, "detect": 1.0}).why
+    assert f"{task} has" in why
+    assert " 0 " in why
+    other = {"watermark": 1.0, "detect": 1.0} | {task: 0.0}
+    assert not preflight.labels(columns(kept), other).why
+
+
+def test_a_group_on_both_sides_is_named() -> None:
+    assert "in training and test: b;" in preflight.overlap(["a", "b"], ["b", "c"]).why
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for m in messages %}{{ m.content[:10] }}{% endfor %}",  # cuts
+        "{% for m in messages %}{{ m.content | upper }}{% endfor %}",
+        "{{ messages[-1].content }}",  # forgets the system message
+    ],
+)
+def test_a_template_that_changes_text_is_found(train: Any, base_dir: Path, template: str) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(base_dir)
+    tokenizer.chat_template = template
+    assert train[0]["id"] in preflight.round_trip(train[:5], tokenizer).why
+
+
+def test_a_tokenizer_that_loses_letters_is_found(train: Any, base_dir: Path) -> None:
+    from tokenizers import normalizers
+
+    tokenizer = AutoTokenizer.from_pretrained(base_dir)
+    tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
+    assert train[0]["id"] in preflight.round_trip(train[:5], tokenizer).why
+
+
+def test_a_head_that_is_not_what_the_config_says_is_found(base_dir: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(base_dir)
+    assert not preflight.head(model).why
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+    assert "tie_word_embeddings is True" in preflight.head(model).why
+
+
+def test_an_adapter_on_a_tied_head_is_found(base_dir: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    model = AutoModelForCausalLM.from_pretrained(base_dir)
+    lora = LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["lm_head"])
+    with pytest.warns(UserWarning, match="tie_word_embeddings"):
+        adapted = get_peft_model(model, lora)
+    assert "merges wrongly" in preflight.head(adapted).why
+
+
+@pytest.mark.parametrize(("needed", "why"), [(1.0, ""), (3.0, "about 3.0 GiB needed, 2.0 free")])
+def test_room_is_compared(needed: float, why: str) -> None:
+    assert preflight.enough("disk", needed, 2.0, "checkpoint.keep").why.startswith(why)
+
+
+def test_every_fault_is_in_one_line(
+    tiny: Callable[..., TrainConfig],
+    base_dir: Path,
+    dataset_dir: Path,
+    tokenizer: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Through the engine, as a run comes to it: a full disk, a full memory and a bad row."""
+    from datasets import Dataset
+
+    (tmp_path / "dataset").symlink_to(dataset_dir)
+    examples = wm_data.read(dataset_dir).examples("train")
+    rows = list(tokenize(examples, tokenizer, 512).data)
+    rows[7]["chosen_ids"] = rows[7]["chosen_ids"][-1:]
+    monkeypatch.setattr(preflight, "free_memory_gib", lambda: 0.0)
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: type("D", (), {"free": 1})())
+    model = AutoModelForCausalLM.from_pretrained(base_dir)
+    with pytest.raises(preflight.PreflightError) as found:
+        engine.build(tiny(), tmp_path, model, tokenizer, Dataset.from_list(rows), [])
+    text = str(found.value)
+    assert "\n" not in text
+    assert f"answers: empty: {rows[7]['id']}" in text
+    assert "disk: about" in text
+    assert "memory: about" in text

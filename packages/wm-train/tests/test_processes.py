@@ -1,0 +1,74 @@
+"""Two processes make the update of one: the same rows in a step, divided by what all of them hold."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+SCRIPT = """
+import sys
+import torch
+from datasets import Dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl.experimental.orpo import ORPOConfig
+from wm_train.trainer import WatermarkOrpoTrainer
+
+base, out, scope, pairs = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+rows = [
+    {
+        "id": str(i), "row_id": str(i // 6), "task": "watermark" if i % 6 < 2 else "detect",
+        "prompt_ids": [i % 50, 7, 8] + [9] * (i % 5), "chosen_ids": [1 + i % 7] * (1 + i % 9),
+        "rejected_ids": [11 + i % 5, 12],
+    }
+    for i in range(96)
+]
+trainer = WatermarkOrpoTrainer(
+    model=AutoModelForCausalLM.from_pretrained(base),
+    args=ORPOConfig(
+        output_dir=out, report_to="none", bf16=False, use_cpu=True, max_steps=4, optim="sgd",
+        learning_rate=0.1, per_device_train_batch_size=pairs, save_strategy="no", logging_steps=1,
+        activation_checkpointing=False, disable_dropout=False, remove_unused_columns=False,
+        ddp_find_unused_parameters=False, dataloader_drop_last=True, seed=0, data_seed=0,
+        dataloader_pin_memory=False, disable_tqdm=True,
+    ),
+    train_dataset=Dataset.from_list(rows),
+    processing_class=AutoTokenizer.from_pretrained(base),
+    nll_scope=scope, twins=True, pack_tokens=60,
+)
+trainer.train()
+if trainer.accelerator.is_main_process:
+    weights = torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
+    torch.save({"weights": weights, "log": trainer.state.log_history}, out + "/result.pt")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scope", ["answer", "full"])
+def test_two_processes_are_one(base_dir: Path, tmp_path: Path, scope: str) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT, "utf-8")
+    results = []
+    for processes in (1, 2):
+        out = tmp_path / f"{processes}"
+        out.mkdir()
+        launch = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc_per_node={processes}",
+        ]
+        subprocess.run(
+            [*launch, str(script), str(base_dir), str(out), scope, str(12 // processes)],
+            check=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
+        )
+        results.append(torch.load(out / "result.pt", weights_only=False))
+    one, two = results
+    torch.testing.assert_close(one["weights"], two["weights"], atol=1e-6, rtol=0)
+    for a, b in zip(one["log"][:4], two["log"][:4], strict=True):
+        for name in ("loss", "watermark/nll", "detect/margin"):
+            assert a[name] == pytest.approx(b[name], abs=1e-4)

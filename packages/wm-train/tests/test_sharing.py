@@ -1,0 +1,117 @@
+"""Prompts are shared where that changes no value, and nowhere else."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from transformers import (
+    AutoTokenizer,
+    BloomConfig,
+    BloomForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+from trl.experimental.orpo import ORPOConfig
+
+from wm_train import sharing
+from wm_train.trainer import WatermarkOrpoTrainer
+
+SIZE = dict(vocab_size=6200, hidden_size=16, num_hidden_layers=2, initializer_range=0.5)
+ROW = [
+    {
+        "row_id": "a",
+        "task": "watermark",
+        "prompt_ids": [1, 2, 3, 4],
+        "chosen_ids": [5, 6, 7],
+        "rejected_ids": [8, 9],
+    },
+    {
+        "row_id": "a",
+        "task": "detect",
+        "prompt_ids": [3, 4, 5, 6, 7],
+        "chosen_ids": [5, 0],
+        "rejected_ids": [8, 0],
+    },
+    {
+        "row_id": "a",
+        "task": "detect",
+        "prompt_ids": [3, 4, 5, 7, 6],
+        "chosen_ids": [5, 0],
+        "rejected_ids": [8, 0],
+    },
+]
+
+
+def qwen3(attention: str) -> Any:
+    config = Qwen3Config(
+        **SIZE, intermediate_size=32, num_attention_heads=2, num_key_value_heads=1, head_dim=8
+    )
+    config._attn_implementation = attention
+    return Qwen3ForCausalLM(config)
+
+
+def bloom() -> Any:
+    return BloomForCausalLM(BloomConfig(**SIZE, n_head=2, n_layer=2))
+
+
+def mamba() -> Any:
+    return MambaForCausalLM(MambaConfig(**SIZE, state_size=4))
+
+
+def trainer(model: Any, base_dir: Path, out: Path) -> Any:
+    return WatermarkOrpoTrainer(
+        model=model,
+        args=ORPOConfig(
+            output_dir=str(out),
+            report_to="none",
+            bf16=False,
+            use_cpu=True,
+            activation_checkpointing=False,
+        ),
+        train_dataset=Dataset.from_list(ROW),
+        processing_class=AutoTokenizer.from_pretrained(base_dir),
+        nll_scope="answer",
+        twins=True,
+        pack_tokens=64,
+    )
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_qwen3_gives_a_tree_the_values_of_its_sequences(
+    attention: str, base_dir: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    made = trainer(qwen3(attention), base_dir, tmp_path)
+    worst = sharing.settle(made)
+    assert worst is not None
+    assert worst < 5e-6
+    assert made.packing.shared
+
+
+@pytest.mark.parametrize("model", [bloom, mamba], ids=["positions of its own", "a recurrent state"])
+def test_a_model_that_cannot_share_is_found_and_trained_all_the_same(
+    model: Any, base_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.manual_seed(0)
+    made = trainer(model(), base_dir, tmp_path)
+    with caplog.at_level(logging.WARNING):
+        sharing.settle(made)
+    assert not made.packing.shared
+    assert "training goes on with padded batches" in caplog.text
+    loss = made.training_step(made.model, {"packs": made.packing.packs(ROW)})
+    assert torch.isfinite(loss)
+
+
+@pytest.mark.gpu
+def test_flex_attention_gives_a_tree_the_values_of_its_sequences(
+    base_dir: Path, tmp_path: Path
+) -> None:
+    made = trainer(qwen3("flex_attention"), base_dir, tmp_path)
+    worst = sharing.settle(made)
+    assert worst is not None
+    assert worst < 1e-3
