@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 from trl.experimental.orpo import ORPOTrainer
 
+from wm_train.checkpoints import VerifiedCheckpoints
 from wm_train.loss import OrpoTerms, answer_positions, mean_logps, orpo
 from wm_train.sampler import TwinSampler
 
 Scope = Literal["answer", "full"]
 
 
-class WatermarkOrpoTrainer(ORPOTrainer):
+class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
     """ORPO on tokenised pairs of two tasks (columns as `wm_train.examples` makes them).
 
     Differs from TRL's in: the likelihood term runs over the answer alone (`nll_scope="full"` gives
@@ -71,10 +72,6 @@ class WatermarkOrpoTrainer(ORPOTrainer):
     def _head(self, model: nn.Module) -> nn.Module:
         unwrapped = cast(Any, self.accelerator.unwrap_model(model))
         return cast(nn.Module, unwrapped.get_output_embeddings())
-
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        # Past TRL's own, which writes a README.md over the run's at every checkpoint.
-        super(ORPOTrainer, self)._save_checkpoint(model, trial)
 
     def _send_telemetry(self) -> None:
         """Nothing is sent: a run must not depend on, or tell, anyone it was not asked to."""
