@@ -122,6 +122,7 @@ def _folder(runs_dir: Path, name: str | None, base: str) -> Path:
         except OSError as error:
             raise ConfigError(f"{run_dir} cannot be made: {error.strerror}") from error
         else:
+            (run_dir / ".lock").touch()  # tells a run that was killed at once from other folders
             return run_dir
 
 
@@ -132,7 +133,7 @@ def _is_run(folder: Path) -> bool:
 def _is_unused(folder: Path) -> bool:
     """Whether a run was killed here before it could write its manifest."""
     first = {".lock", "config.yaml"}
-    return folder.is_dir() and all(
+    return (folder / ".lock").is_file() and all(
         path.name in first or path.name.startswith("manifest.json") for path in folder.iterdir()
     )
 

@@ -122,6 +122,8 @@ def _train(
         # -------------------------------------------------------------------------------- trainer
         t = config.tracking
         wandb_config = plain | {"run": record.manifest.name, "git": record.manifest.git.commit}
+        reserved = record.manifest.wandb or tracking.reserve(t.mode, t.project, t.entity)
+        record.update(wandb=reserved)
         tracker = tracking.open_run(
             record.manifest.name,
             run_dir,
@@ -129,7 +131,7 @@ def _train(
             t.mode,
             t.project,
             t.entity,
-            record.manifest.wandb,
+            reserved,
         )
         record.update(wandb=tracker.ref)
         watch, bar = Watch(journal, tracker, record), Bar(console)

@@ -98,6 +98,18 @@ def _has_key() -> bool:
         return False
 
 
+def reserve(mode: Mode, project: str, entity: str | None) -> WandbRef:
+    """A new id, to be in the manifest before W&B hears of it: a kill must not lose it."""
+    return WandbRef(
+        id=secrets.token_hex(4),
+        project=project,
+        entity=entity,
+        mode=resolve_mode(mode),
+        url=None,
+        sync_command=None,
+    )
+
+
 def open_run(
     name: str,
     folder: Path,
@@ -105,17 +117,17 @@ def open_run(
     mode: Mode,
     project: str,
     entity: str | None,
-    before: WandbRef | None = None,
+    reserved: WandbRef | None = None,
 ) -> Tracker:
     """Open the run ourselves, with an id that the manifest keeps, so that it can be found again.
 
-    `before` is what an earlier attempt of the same run opened: its id is used again.
+    `reserved` has the id to open, new or an earlier attempt's.
     """
     import wandb
     from wandb.errors import UsageError
 
     resolved = resolve_mode(mode)
-    run_id = before.id if before else secrets.token_hex(4)
+    run_id = (reserved or reserve(mode, project, entity)).id
     ref = WandbRef(
         id=run_id, project=project, entity=entity, mode=resolved, url=None, sync_command=None
     )
