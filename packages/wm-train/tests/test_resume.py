@@ -18,6 +18,7 @@ from wm_train import checkpoints, journal, run
 from wm_train.config import TrainConfig
 from wm_train.errors import CheckpointError, ResumeError
 from wm_train.lock import only_one
+from wm_train.signals import Stopped
 
 Make = Callable[..., TrainConfig]
 STEPS = 4
@@ -99,6 +100,42 @@ def test_kills_at_random_moments_change_nothing(
         assert manifest.wandb is None or ids == {manifest.wandb.id}
         shutil.rmtree(folder)
         print(f"{done} kills", flush=True)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 75), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
+)
+def test_a_signal_ends_the_step_saves_and_exits(
+    config: TrainConfig, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    late = config.model_copy(
+        update={
+            "checkpoint": config.checkpoint.model_copy(update={"every": 100}),
+            "optim": config.optim.model_copy(update={"steps": 5000}),
+        }
+    )
+    folder = tmp_path / "run"
+    child = os.fork()
+    if child == 0:
+        try:
+            go(late, folder)
+        except Stopped as stopped:
+            os._exit(stopped.exit_code)
+        finally:
+            os._exit(1)
+    log, deadline = folder / "log.jsonl", time.monotonic() + 60
+    while not (log.is_file() and '"train"' in log.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(child, number)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == code
+    chosen, passed = checkpoints.newest_whole(folder / "checkpoints")
+    manifest = load(RunManifest, folder / "manifest.json")
+    assert chosen is not None
+    assert not passed
+    assert manifest.status == "interrupted"
+    assert manifest.attempts[-1].cause == f"stopped by {number.name}"
+    assert journal.read(log, "train")[-1]["step"] == checkpoints.step_of(chosen)
 
 
 @pytest.fixture

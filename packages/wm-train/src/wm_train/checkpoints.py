@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from wm_train.errors import CheckpointError
 from wm_train.provenance import sha256
@@ -133,7 +133,7 @@ class VerifiedCheckpoints:
         self._staging = staging
         try:
             # Trainer's own, past TRL's, which writes a README.md over the run's.
-            Trainer._save_checkpoint(trainer, model, trial)
+            cast(Any, Trainer)._save_checkpoint(trainer, model, trial)
             trainer.accelerator.wait_for_everyone()
             if trainer.args.should_save:
                 seal(staging / f"{PREFIX}{step}", step)

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 
@@ -91,11 +91,12 @@ def checkpoint(run_dir: Path, before: RunManifest, restart: bool, console: Conso
 
 def _differences(old: Any, new: Any, where: str = "") -> dict[str, tuple[Any, Any]]:
     if isinstance(old, dict) and isinstance(new, dict):
+        olds, news = cast("dict[str, Any]", old), cast("dict[str, Any]", new)
         found: dict[str, tuple[Any, Any]] = {}
-        for key in {**old, **new}:
-            found |= _differences(old.get(key), new.get(key), f"{where}.{key}" if where else key)
+        for key in {**olds, **news}:
+            found |= _differences(olds.get(key), news.get(key), f"{where}.{key}" if where else key)
         return found
-    return {} if old == new else {where: (old, new)}
+    return {} if cast(object, old) == cast(object, new) else {where: (old, new)}
 
 
 class ResumableEval(WatermarkEvalCallback):
