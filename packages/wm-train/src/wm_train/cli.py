@@ -118,7 +118,7 @@ def _folder(runs_dir: Path, name: str | None, base: str) -> Path:
             if name is not None and (_is_run(run_dir) or _is_unused(run_dir)):
                 return run_dir
             if name is not None or runs_dir.is_file():
-                raise ConfigError(f"{run_dir} exists and is no run; take another --name") from error
+                raise ConfigError(f"{run_dir} exists already and is no run; take another --name") from error
         except OSError as error:
             raise ConfigError(f"{run_dir} cannot be made: {error.strerror}") from error
         else:
