@@ -33,6 +33,8 @@ def launch(
     preset: str | None = None,
     name: str | None = None,
     runs_dir: Path = Path("runs"),
+    resume: str | None = None,
+    restart: bool = False,
 ) -> None:
     """Train a language model to write and to read the red/blue watermark.
 
@@ -45,7 +47,15 @@ def launch(
         Name of the run and its folder; by default base model, two random words, date and time.
     runs_dir
         Where run folders are made.
+    resume
+        Name of a run that was cut off, or 'latest'; it goes on with its own configuration. The
+        command that started it does the same if it gave a --name.
+    restart
+        Train again from step 0 when every checkpoint of the run is damaged or gone.
     """
+    if resume is not None:
+        _resume(resume, runs_dir, restart, given=bool(tokens or preset or name))
+        return
     if preset is None and not (tokens and tokens[0] in app):
         preset = presets.DEFAULT
     if preset is not None:
@@ -53,7 +63,7 @@ def launch(
         app.config = cyclopts.config.Dict(fields, source=f"preset {preset}")
     config = app(tokens, exit_on_error=False, print_error=False)
     if isinstance(config, TrainConfig):
-        _train(config, preset, name, runs_dir)
+        _train(config, preset, _folder(runs_dir, name, config.model.base), restart)
     elif isinstance(config, Replay):
         sys.exit(_replay(config, name, runs_dir))
 
@@ -151,14 +161,23 @@ def train(*, config: Fields) -> TrainConfig:
     return config
 
 
-def _train(config: TrainConfig, preset: str | None, name: str | None, runs_dir: Path) -> None:
+def _resume(name: str, runs_dir: Path, restart: bool, given: bool) -> None:
+    from wm_train import resume
+
+    if given:
+        raise ConfigError("--resume takes the run's own configuration: give it no other options")
+    run_dir = resume.latest(runs_dir) if name == "latest" else runs_dir / Path(name).name
+    config, preset = resume.config_of(run_dir)
+    _train(config, preset, run_dir, restart)
+
+
+def _train(config: TrainConfig, preset: str | None, run_dir: Path, restart: bool) -> None:
     from rich.console import Console
 
-    run_dir = _new_folder(runs_dir, name, config.model.base)
     _quieten()
     from wm_train.run import train as run
 
-    run(config, run_dir, preset, ["wm-train", *sys.argv[1:]], Console(stderr=True))
+    run(config, run_dir, preset, ["wm-train", *sys.argv[1:]], Console(stderr=True), restart)
 
 
 def _replay(asked: Replay, name: str | None, runs_dir: Path) -> int:
@@ -171,12 +190,15 @@ def _replay(asked: Replay, name: str | None, runs_dir: Path) -> int:
     found = origin.find(asked.source)
     if asked.dry_run:
         return replay.check(found, runs_dir, console)
-    run_dir = _new_folder(runs_dir, name, f"replay-{found.manifest.name}")
+    if name is not None and (runs_dir / Path(name).name).exists():
+        # The run that is there would go on, or stand for the replay without being one.
+        raise ConfigError(f"{runs_dir / Path(name).name} exists already; take another --name")
+    run_dir = _folder(runs_dir, name, f"replay-{found.manifest.name}")
     return replay.replay(found, run_dir, ["wm-train", *sys.argv[1:]], console)
 
 
-def _new_folder(runs_dir: Path, name: str | None, base: str) -> Path:
-    """Make the run's folder; two runs never share one."""
+def _folder(runs_dir: Path, name: str | None, base: str) -> Path:
+    """The run's folder: a new one, or that of the run which `name` names."""
     if name is not None and (name != Path(name).name or name in ("", ".", "..")):
         raise ConfigError(f"--name {name!r} is a path; give a bare name and use --runs-dir")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -186,12 +208,29 @@ def _new_folder(runs_dir: Path, name: str | None, base: str) -> Path:
         try:
             run_dir.mkdir(parents=True)
         except FileExistsError as error:
+            if name is not None and (_is_run(run_dir) or _is_unused(run_dir)):
+                return run_dir
             if name is not None or runs_dir.is_file():
-                raise ConfigError(f"{run_dir} exists already; take another --name") from error
+                raise ConfigError(
+                    f"{run_dir} exists already and is no run; take another --name"
+                ) from error
         except OSError as error:
             raise ConfigError(f"{run_dir} cannot be made: {error.strerror}") from error
         else:
+            (run_dir / ".lock").touch()  # tells a run that was killed at once from other folders
             return run_dir
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "manifest.json").is_file()
+
+
+def _is_unused(folder: Path) -> bool:
+    """Whether a run was killed here before it could write its manifest."""
+    first = {".lock", "config.yaml"}
+    return (folder / ".lock").is_file() and all(
+        path.name in first or path.name.startswith("manifest.json") for path in folder.iterdir()
+    )
 
 
 def _quieten() -> None:
@@ -206,7 +245,7 @@ def _quieten() -> None:
 
 
 def main() -> None:
-    """Entry point: exit code 2 with one line for bad input, 130 for Ctrl-C."""
+    """Entry point: exit code 2 with one line for bad input, 130 for Ctrl-C, 75 for SIGTERM."""
     import wm_data
     import wm_eval
     import wm_manifest
@@ -221,9 +260,9 @@ def main() -> None:
     )
     try:
         app.meta(sys.argv[1:], exit_on_error=False, print_error=False)
-    except KeyboardInterrupt:
-        print("stopped; the run's folder holds what was done so far", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as stop:
+        print("stopped; go on with the same --name, or: wm-train --resume latest", file=sys.stderr)
+        sys.exit(getattr(stop, "exit_code", 130))
     except expected as error:
         _fail(str(error))
     except cyclopts.ValidationError as error:

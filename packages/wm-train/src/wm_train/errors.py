@@ -11,3 +11,11 @@ class ConfigError(WmTrainError):
 
 class DataError(WmTrainError):
     """A dataset that cannot be trained on."""
+
+
+class CheckpointError(WmTrainError):
+    """A checkpoint that cannot be saved, or none that a run can go on from."""
+
+
+class ResumeError(WmTrainError):
+    """A run that cannot be gone on with as asked."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -21,6 +22,30 @@ class Journal:
 
     def close(self) -> None:
         self._file.close()
+
+
+def rewind(path: Path, step: int | None) -> None:
+    """Cut the log back to what was known at the checkpoint of `step`; None: to nothing.
+
+    Lines of later steps are written again by the steps themselves. A last line that a kill cut in
+    two is dropped. The file is replaced whole.
+    """
+    if not path.is_file():
+        return
+    kept: list[str] = []
+    for text in path.read_text("utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue  # cut by the kill
+        if step is not None and line["step"] <= step:
+            kept.append(text + "\n")
+    staged = path.with_suffix(".staged")
+    with staged.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(kept)
+        file.flush()
+        os.fsync(file.fileno())
+    staged.replace(path)
 
 
 def _finite(value: Any) -> Any:

@@ -33,6 +33,14 @@ class RunRecord:
         self.manifest = RunManifest.model_validate(known | fields)
         save(self.manifest, self._path)
 
+    def resume(self, checkpoint_step: int) -> None:
+        """Close an attempt that could not say how it ended, and begin another."""
+        if self.manifest.attempts and self.manifest.attempts[-1].ended_at is None:
+            last = self.manifest.attempts[-1].model_copy(update={"cause": "killed"})
+            self.update(attempts=[*self.manifest.attempts[:-1], last])
+        self.checkpoints()
+        self.start(checkpoint_step)
+
     def start(self, from_step: int = 0) -> None:
         attempt = Attempt(started_at=utc_now(), from_step=from_step)
         self.update(status="running", attempts=[*self.manifest.attempts, attempt])

@@ -12,33 +12,78 @@ from rich.console import Console
 import wm_data
 import wm_publish
 import wm_score
-from wm_eval import WatermarkEvalCallback
 from wm_manifest import EvalReport, ModelRef, RunManifest
-from wm_train import base, data, engine, examples, plots, provenance, summary, tracking
+from wm_train import (
+    base,
+    data,
+    engine,
+    examples,
+    plots,
+    provenance,
+    resume,
+    summary,
+    tracking,
+)
 from wm_train.callbacks import Bar, Watch
+from wm_train.checkpoints import step_of
 from wm_train.config import TrainConfig
-from wm_train.journal import Journal
+from wm_train.journal import Journal, read, rewind
+from wm_train.lock import only_one
 from wm_train.record import RunRecord, dataset_use
 from wm_train.redact import redact
+from wm_train.resume import ResumableEval
+from wm_train.signals import Stop
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
 def train(
-    config: TrainConfig, run_dir: Path, preset: str | None, command: list[str], console: Console
+    config: TrainConfig,
+    run_dir: Path,
+    preset: str | None,
+    command: list[str],
+    console: Console,
+    restart: bool = False,
 ) -> RunManifest:
-    """Train as `config` says and leave everything in `run_dir`, which is there and empty.
+    """Train as `config` says and leave everything in `run_dir`, which is there.
 
-    Raises `WmTrainError` for what a user can mend; the manifest says how the run ended either way.
+    A run that the folder holds already goes on from its newest whole checkpoint; with none left,
+    from step 0 if `restart` says so. Raises `WmTrainError` for what a user can mend; the manifest
+    says how the run ended either way.
     """
+    stop = Stop()
+    with only_one(run_dir), stop.listening():
+        return _train(config, run_dir, preset, command, console, restart, stop)
+
+
+def _train(
+    config: TrainConfig,
+    run_dir: Path,
+    preset: str | None,
+    command: list[str],
+    console: Console,
+    restart: bool,
+    stop: Stop,
+) -> RunManifest:
     # ------------------------------------------------------------------------------------- record
     plain: dict[str, Any] = json.loads(
         redact(config.model_dump_json())
     )  # a URL may hold a password
+    before, checkpoint = resume.previous(run_dir), None
+    if before is not None:
+        resume.check(config, before)
+        if before.status == "finished":
+            console.print(f"{before.name} is finished already; nothing was done", soft_wrap=True)
+            return before
+        checkpoint = resume.checkpoint(run_dir, before, restart, console)
+        resume.clear(run_dir, before)
+        before = before.model_copy(update={"config": plain})
     (run_dir / "config.yaml").write_text(yaml.safe_dump(plain, sort_keys=False), "utf-8")
-    record = RunRecord(run_dir, _first_manifest(config, plain, run_dir, preset, command))
-    record.start()
+    first = before or _first_manifest(config, plain, run_dir, preset, command)
+    record = RunRecord(run_dir, first)
+    record.resume(step_of(checkpoint) if checkpoint else 0)
+    rewind(run_dir / "log.jsonl", step_of(checkpoint) if checkpoint else None)
     journal = Journal(run_dir / "log.jsonl")
     tracker: tracking.Tracker | None = None
     status, cause = "failed", "unknown"
@@ -46,20 +91,28 @@ def train(
         # ----------------------------------------------------------------------------------- data
         dataset_dir = run_dir / "dataset"
         console.print(f"[bold]{record.manifest.name}[/] → {run_dir}", soft_wrap=True)
-        data.bring(config.data, dataset_dir, progress=console.is_terminal)
+        if not dataset_dir.exists():
+            data.bring(config.data, dataset_dir, progress=console.is_terminal)
         dataset = wm_data.read(dataset_dir)
         described = dataset.manifest
         use = dataset_use(described, dataset_dir, run_dir)
+        if before is not None and before.dataset is not None:
+            resume.same("the dataset", before.dataset.manifest_sha256, use.manifest_sha256)
+            resume.same("the prompts' text", before.templates, described.templates)
         record.update(dataset=use, templates=described.templates, codebook=described.codebook)
 
         # ----------------------------------------------------------------------------------- base
         location = base.prepare(config.model, run_dir, config.seed)
         model, tokenizer, revision = base.load(config.model, location)
-        record.update(
-            base=base.reference(model, location, revision, run_dir),
-            base_license=base.license_of(location),
-            **_tokenizer_fields(tokenizer),
+        reference, tokens = (
+            base.reference(model, location, revision, run_dir),
+            _tokenizer_fields(tokenizer),
         )
+        if before is not None and before.tokenizer_sha256 is not None:
+            resume.same("the base model", before.base, reference)
+            for field, value in tokens.items():
+                resume.same(field, getattr(before, field), value)
+        record.update(base=reference, base_license=base.license_of(location), **tokens)
 
         # ---------------------------------------------------------------------------------- pairs
         train_split, longest = dataset.examples("train"), config.data.max_tokens
@@ -69,8 +122,16 @@ def train(
         # -------------------------------------------------------------------------------- trainer
         t = config.tracking
         wandb_config = plain | {"run": record.manifest.name, "git": record.manifest.git.commit}
+        reserved = record.manifest.wandb or tracking.reserve(t.mode, t.project, t.entity)
+        record.update(wandb=reserved)
         tracker = tracking.open_run(
-            record.manifest.name, run_dir, wandb_config, t.mode, t.project, t.entity
+            record.manifest.name,
+            run_dir,
+            wandb_config,
+            t.mode,
+            t.project,
+            t.entity,
+            reserved,
         )
         record.update(wandb=tracker.ref)
         watch, bar = Watch(journal, tracker, record), Bar(console)
@@ -81,7 +142,7 @@ def train(
             assert tracker is not None
             evaluating_s.append(report.seconds or 0.0)
             record.evaluated(report)
-            journal.write("eval", report.step or 0, valid=report.valid, figures=_values(report))
+            known(report.step or 0)  # writes its line
             curves = run_dir / "plots" / "learning-curves.png"
             plots.learning_curves(record.manifest.evaluations, record.manifest.name, curves)
             record.update(plots=[curves.relative_to(run_dir).as_posix()])
@@ -89,9 +150,22 @@ def train(
             console.print(summary.headline(report), highlight=False)
             tracker.image("eval/learning_curves", curves)
 
+        logged = {line["step"] for line in read(run_dir / "log.jsonl", "eval")}
+
+        def known(step: int) -> bool:
+            """Whether a step is evaluated; sees to it that the log says so once."""
+            done = next((e for e in record.manifest.evaluations if e.step == step), None)
+            if done is not None and step not in logged:
+                values = {name: figure.value for name, figure in done.figures.items()}
+                journal.write("eval", step, valid=done.valid, figures=values)
+                logged.add(step)
+            return done is not None
+
         e = config.evaluation
-        hook = WatermarkEvalCallback(
+        hook = ResumableEval(
             dataset_dir,
+            run_name=record.manifest.name,
+            known=known,
             every=e.every,
             on_report=on_report,
             progress=console.is_terminal,
@@ -104,15 +178,23 @@ def train(
             final={"limit": e.full_limit},
             **e.model_dump(exclude={"every", "limit", "full_limit"}),
         )
-        trainer = engine.build(config, run_dir, model, tokenizer, pairs.data, [watch, bar, hook])
+        trainer = engine.build(
+            config, run_dir, model, tokenizer, pairs.data, [watch, bar, hook, stop]
+        )
 
         # ---------------------------------------------------------------------------------- train
-        try:
-            outcome = trainer.train()
-        finally:
-            bar.stop()
-        seconds = outcome.metrics["train_runtime"] - sum(evaluating_s)
-        record.update(steps=outcome.global_step, train_seconds=round(seconds, 1))
+        if checkpoint is not None and resume.complete(checkpoint):
+            resume.finish_loaded(trainer, checkpoint)
+            hook.evaluate_last(trainer)
+            record.update(steps=trainer.state.global_step)
+        else:
+            try:
+                outcome = trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+            finally:
+                bar.stop()
+            seconds = outcome.metrics["train_runtime"] - sum(evaluating_s)
+            seconds += record.manifest.train_seconds or 0.0
+            record.update(steps=outcome.global_step, train_seconds=round(seconds, 1))
 
         # ----------------------------------------------------------------------------------- save
         folder = run_dir / record.manifest.output
@@ -120,8 +202,8 @@ def train(
         files = provenance.file_refs(folder, run_dir)
         record.update(files=files, weights_sha256=provenance.weights_sha256(files))
         status, cause = "finished", "finished"
-    except KeyboardInterrupt:
-        status, cause = "interrupted", "interrupted by the user"
+    except KeyboardInterrupt as error:
+        status, cause = "interrupted", str(error) or "interrupted by the user"
         raise
     except BaseException as error:
         cause = provenance.one_line(error)
@@ -183,7 +265,3 @@ def _report_pairs(pairs: examples.Pairs, max_tokens: int, run_dir: Path, console
             f"[yellow]left out: {len(pairs.too_long):,} rows above data.max_tokens = "
             f"{max_tokens:,}; their ids are in {path}[/]"
         )
-
-
-def _values(report: EvalReport) -> dict[str, float | None]:
-    return {name: figure.value for name, figure in report.figures.items()}

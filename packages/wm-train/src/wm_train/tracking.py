@@ -98,6 +98,18 @@ def _has_key() -> bool:
         return False
 
 
+def reserve(mode: Mode, project: str, entity: str | None) -> WandbRef:
+    """A new id, to be in the manifest before W&B hears of it: a kill must not lose it."""
+    return WandbRef(
+        id=secrets.token_hex(4),
+        project=project,
+        entity=entity,
+        mode=resolve_mode(mode),
+        url=None,
+        sync_command=None,
+    )
+
+
 def open_run(
     name: str,
     folder: Path,
@@ -105,13 +117,17 @@ def open_run(
     mode: Mode,
     project: str,
     entity: str | None,
+    reserved: WandbRef | None = None,
 ) -> Tracker:
-    """Open the run ourselves, with an id that the manifest keeps, so that it can be found again."""
+    """Open the run ourselves, with an id that the manifest keeps, so that it can be found again.
+
+    `reserved` has the id to open, new or an earlier attempt's.
+    """
     import wandb
     from wandb.errors import UsageError
 
     resolved = resolve_mode(mode)
-    run_id = secrets.token_hex(4)
+    run_id = (reserved or reserve(mode, project, entity)).id
     ref = WandbRef(
         id=run_id, project=project, entity=entity, mode=resolved, url=None, sync_command=None
     )
@@ -131,8 +147,9 @@ def open_run(
         run = wandb.init(mode=resolved, **options)
     run.define_metric("train/*", step_metric="train/step")
     run.define_metric("eval/*", step_metric="eval/step")
-    offline_dir = Path(run.dir).parent
-    command = f"wandb sync {offline_dir.relative_to(folder.parent.parent)}"
+    attempts = sorted(folder.glob(f"wandb/offline-run-*-{run_id}"))
+    places = " ".join(str(path.relative_to(folder.parent)) for path in attempts)
+    command = f"wandb sync --append {places}" if len(attempts) > 1 else f"wandb sync {places}"
     url = run.url if resolved == "online" else None
     update = {"url": url, "entity": run.entity if resolved == "online" else entity}
     if resolved == "offline":

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from trl.experimental.orpo import ORPOTrainer
 
 from wm_train.attention import FLEX, model_mask
+from wm_train.checkpoints import VerifiedCheckpoints
 from wm_train.head import CHUNK, token_head
 from wm_train.loss import answer_means, orpo
 from wm_train.meter import Meter
@@ -27,7 +28,7 @@ from wm_train.sampler import TwinSampler
 Scope = Literal["answer", "full"]
 
 
-class WatermarkOrpoTrainer(ORPOTrainer):
+class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
     """ORPO on tokenised pairs of two tasks (columns as `wm_train.examples` makes them).
 
     Differs from TRL's in: the likelihood term runs over the answer alone (`nll_scope="full"` gives
@@ -177,10 +178,6 @@ class WatermarkOrpoTrainer(ORPOTrainer):
         if "loss" in logs:
             logs |= self._meter.take(self.accelerator.reduce)
         super().log(logs, start_time)
-
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        # Past TRL's own, which writes a README.md over the run's at every checkpoint.
-        super(ORPOTrainer, self)._save_checkpoint(model, trial)
 
     def _send_telemetry(self) -> None:
         """Nothing is sent: a run must not depend on, or tell, anyone it was not asked to."""

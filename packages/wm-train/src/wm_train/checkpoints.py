@@ -1,0 +1,175 @@
+"""Checkpoints that are whole or not there. Decides nothing about what a trainer's state is.
+
+A checkpoint is written beside its place, sealed with `checkpoint.json` (size and SHA-256 of every
+file), forced onto the disk and only then renamed. Whoever loads one checks the seal first.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from wm_train.errors import CheckpointError
+from wm_train.provenance import sha256
+
+if TYPE_CHECKING:
+    from torch import nn
+
+log = logging.getLogger(__name__)
+
+SEAL = "checkpoint.json"
+STAGING = ".staging"
+PREFIX = "checkpoint-"
+
+
+def step_of(folder: Path) -> int:
+    """The optimizer step that `checkpoint-<step>` was taken after."""
+    return int(folder.name.removeprefix(PREFIX))
+
+
+def found(root: Path) -> list[Path]:
+    """Checkpoint folders under `root`, oldest first; whole or not."""
+    folders = [f for f in root.glob(f"{PREFIX}*") if f.name.removeprefix(PREFIX).isdecimal()]
+    return sorted(folders, key=step_of)
+
+
+def seal(folder: Path, step: int) -> None:
+    """Write what a whole `folder` holds into it, and force all of it onto the disk."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SEAL)
+    files = [
+        {
+            "path": path.relative_to(folder).as_posix(),
+            "bytes": path.stat().st_size,
+            "sha256": sha256(path),
+        }
+        for path in paths
+    ]
+    text = json.dumps({"schema_version": 1, "step": step, "files": files}, indent=2) + "\n"
+    (folder / SEAL).write_text(text, "utf-8")
+    for path in [*paths, folder / SEAL, *(p for p in folder.rglob("*") if p.is_dir()), folder]:
+        _force(path)
+
+
+def fault(folder: Path) -> str | None:
+    """Why `folder` is not a whole checkpoint, in a few words; None if it is one."""
+    try:
+        seal: dict[str, Any] = json.loads((folder / SEAL).read_text("utf-8"))
+        step, files = seal["step"], [(f["path"], f["bytes"], f["sha256"]) for f in seal["files"]]
+    except FileNotFoundError:
+        return f"{SEAL} is missing"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"{SEAL} cannot be read ({type(error).__name__})"
+    if step != step_of(folder):
+        return f"{SEAL} is of step {step}"
+    for name, size, digest in files:
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != size:
+            return f"{name} has {path.stat().st_size:,} bytes, not {size:,}"
+        if sha256(path) != digest:
+            return f"{name} has other content than was saved"
+    return None
+
+
+def newest_whole(root: Path) -> tuple[Path | None, dict[str, str]]:
+    """The newest whole checkpoint under `root`, and why each newer one was passed over."""
+    passed: dict[str, str] = {}
+    for folder in reversed(found(root)):
+        why = fault(folder)
+        if why is None:
+            return folder, passed
+        passed[folder.name] = why
+    return None, passed
+
+
+def _force(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def put(staged: Path, root: Path) -> Path:
+    """Move a sealed folder to its place, over a damaged or older one of the same step."""
+    target = root / staged.name
+    if target.exists():
+        shutil.rmtree(target)
+    staged.rename(target)
+    _force(root)
+    return target
+
+
+def prune(root: Path, keep: int | None) -> None:
+    """Remove all but the newest `keep` checkpoints; None keeps all of them."""
+    for folder in found(root)[:-keep] if keep else []:
+        shutil.rmtree(folder)
+
+
+class VerifiedCheckpoints:
+    """Mixin before a `transformers.Trainer`: its checkpoints are sealed, and hold no arguments.
+
+    Raises `CheckpointError` when the disk is full; what was saved before is untouched.
+    """
+
+    _staging: Path | None = None
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        from transformers import Trainer
+
+        trainer: Any = self
+        root, step = Path(trainer.args.output_dir), trainer.state.global_step
+        staging = root / STAGING
+        if trainer.args.should_save:
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir(parents=True)
+        trainer.accelerator.wait_for_everyone()
+        self._staging = staging
+        try:
+            # Trainer's own, past TRL's, which writes a README.md over the run's.
+            cast(Any, Trainer)._save_checkpoint(trainer, model, trial)
+            trainer.accelerator.wait_for_everyone()
+            if trainer.args.should_save:
+                seal(staging / f"{PREFIX}{step}", step)
+                put(staging / f"{PREFIX}{step}", root)
+                prune(root, trainer.args.save_total_limit)
+        except Exception as error:
+            if not _disk_full(error):
+                raise
+            raise CheckpointError(
+                f"the disk is full: the checkpoint of step {step} was not saved, those before are "
+                "whole; free some space or lower checkpoint.keep, then resume the run"
+            ) from error
+        finally:
+            self._staging = None
+            if trainer.args.should_save:
+                shutil.rmtree(staging, ignore_errors=True)
+
+    def _get_output_dir(self, trial: Any) -> str:
+        if self._staging is not None:
+            return str(self._staging)
+        return super()._get_output_dir(trial)  # pyright: ignore
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Weights, or the adapter, and tokenizer; no pickle of arguments, as Trainer's writes."""
+        trainer: Any = self
+        model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
+        # PEFT would ask the hub whether the base's vocabulary was resized.
+        extra = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
+        folder, main = output_dir or trainer.args.output_dir, trainer.args.should_save
+        model.save_pretrained(folder, state_dict=state_dict, is_main_process=main, **extra)
+        if main:
+            trainer.processing_class.save_pretrained(folder)
+
+
+def _disk_full(error: BaseException) -> bool:
+    """Whether `error` is the disk's: safetensors and torch put it into their messages."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return "No space left" in str(error) or "os error 28" in str(error)

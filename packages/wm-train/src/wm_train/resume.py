@@ -1,0 +1,139 @@
+"""What a run that was cut off goes on from, and when it may not. Trains nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+from rich.console import Console
+
+from wm_eval import WatermarkEvalCallback
+from wm_manifest import RunManifest, load
+from wm_train import checkpoints
+from wm_train.config import TrainConfig
+from wm_train.errors import CheckpointError, ResumeError
+from wm_train.redact import redact
+
+FREE = ("log_every", "checkpoint", "tracking")  # sections that leave the weights as they are
+
+
+def previous(run_dir: Path) -> RunManifest | None:
+    """The manifest of the run that `run_dir` holds; None if it got no further than its folder."""
+    path = run_dir / "manifest.json"
+    return load(RunManifest, path) if path.is_file() else None
+
+
+def latest(runs_dir: Path) -> Path:
+    """The run folder whose manifest was written last."""
+    found = sorted(runs_dir.glob("*/manifest.json"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise ResumeError(f"{runs_dir} holds no run to resume; name another with --runs-dir")
+    return found[-1].parent
+
+
+def config_of(run_dir: Path) -> tuple[TrainConfig, str | None]:
+    """The configuration that a run was started with, and its preset's name."""
+    manifest = previous(run_dir)
+    if manifest is None:
+        raise ResumeError(f"{run_dir} holds no manifest.json; start it with its first command")
+    if "<redacted>" in json.dumps(manifest.config):
+        raise ResumeError(f"{run_dir}: a secret was left out of config.yaml; use the first command")
+    return TrainConfig.model_validate(manifest.config), manifest.preset
+
+
+def check(config: TrainConfig, before: RunManifest) -> None:
+    """Raise `ResumeError` naming the first field that would make it another run."""
+    now: dict[str, Any] = json.loads(redact(config.model_dump_json(exclude=set(FREE))))
+    then = {name: value for name, value in before.config.items() if name not in FREE}
+    for field, (old, new) in _differences(then, now).items():
+        raise ResumeError(
+            f"{before.name} was started with {field} = {old!r}, not {new!r}: going on would be "
+            "another run; give the old value, or take another --name"
+        )
+
+
+def same(what: str, before: Any, now: Any) -> None:
+    """Raise `ResumeError` when `what` is not what the run began with."""
+    if before != now:
+        raise ResumeError(f"{what} is not what the run began with (was {before}, is {now})")
+
+
+def clear(run_dir: Path, before: RunManifest) -> None:
+    """Remove what the last attempt left half made, so that it is made again."""
+    if before.dataset is None:
+        shutil.rmtree(run_dir / "dataset", ignore_errors=True)
+    if before.tokenizer_sha256 is None:
+        shutil.rmtree(run_dir / "base", ignore_errors=True)
+    shutil.rmtree(run_dir / "checkpoints" / checkpoints.STAGING, ignore_errors=True)
+    shutil.rmtree(run_dir / before.output, ignore_errors=True)
+
+
+def checkpoint(run_dir: Path, before: RunManifest, restart: bool, console: Console) -> Path | None:
+    """The newest whole checkpoint; says which were passed over. None: from the beginning.
+
+    Raises `CheckpointError` when there were checkpoints and none is whole, unless `restart`.
+    """
+    root = run_dir / "checkpoints"
+    chosen, passed = checkpoints.newest_whole(root)
+    for name, why in passed.items():
+        console.print(f"[yellow]{name} is passed over: {why}[/]", soft_wrap=True)
+    if chosen is None and (passed or before.checkpoints) and not restart:
+        raise CheckpointError(
+            f"{run_dir} has no whole checkpoint left; give --restart to train again from step 0"
+        )
+    for name in passed:
+        shutil.rmtree(root / name)
+    return chosen
+
+
+def _differences(old: Any, new: Any, where: str = "") -> dict[str, tuple[Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        olds, news = cast("dict[str, Any]", old), cast("dict[str, Any]", new)
+        found: dict[str, tuple[Any, Any]] = {}
+        for key in {**olds, **news}:
+            found |= _differences(olds.get(key), news.get(key), f"{where}.{key}" if where else key)
+        return found
+    return {} if cast(object, old) == cast(object, new) else {where: (old, new)}
+
+
+class ResumableEval(WatermarkEvalCallback):
+    """Skips evaluations that are done, and goes on with one that was cut off.
+
+    `known(step)` says whether a step's evaluation is done. Replayed steps give the same weights, so
+    run and step tell them from any others.
+    """
+
+    def __init__(
+        self, *args: Any, run_name: str, known: Callable[[int], bool], **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._run_name = run_name
+        self._known = known
+
+    def _evaluate(self, state: Any, options: Any, kwargs: Any) -> None:
+        step = int(state.global_step)
+        if self._known(step):
+            return
+        weights = {"weights": [self._run_name, f"step {step}"]}
+        super()._evaluate(state, {**options, **weights}, kwargs)
+
+    def evaluate_last(self, trainer: Any) -> None:
+        """The evaluation of a training that had ended before it was cut off."""
+        self._evaluate(trainer.state, self.final, {"model": trainer.model})
+
+
+def finish_loaded(trainer: Any, folder: Path) -> None:
+    """Load weights and state of the last step: `Trainer.train` would take one step more."""
+    from transformers import TrainerState
+
+    trainer._load_from_checkpoint(str(folder))
+    trainer.state = TrainerState.load_from_json(str(folder / "trainer_state.json"))
+
+
+def complete(folder: Path) -> bool:
+    """Whether a checkpoint is that of the training's last step."""
+    state = json.loads((folder / "trainer_state.json").read_text("utf-8"))
+    return state["global_step"] >= state["max_steps"]

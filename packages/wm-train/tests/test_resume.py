@@ -1,0 +1,216 @@
+"""A run that is killed and started again ends as one that was not; damage is seen, never used."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from wm_manifest import RunManifest, load
+from wm_train import checkpoints, journal, run
+from wm_train.config import TrainConfig
+from wm_train.errors import CheckpointError, ResumeError
+from wm_train.lock import only_one
+from wm_train.signals import Stopped
+
+Make = Callable[..., TrainConfig]
+STEPS = 4
+
+
+def go(config: TrainConfig, folder: Path, restart: bool = False) -> RunManifest:
+    folder.mkdir(parents=True, exist_ok=True)
+    return run.train(config, folder, "demo", ["wm-train"], Console(quiet=True), restart)
+
+
+def outcome(folder: Path) -> dict[str, str]:
+    """Digests of what must not depend on kills: final weights and every evaluation's answers."""
+    paths = [*folder.glob("*/*model.safetensors"), *folder.glob("eval/*/samples.jsonl")]
+    return {
+        p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in paths
+    }
+
+
+def killed(config: TrainConfig, folder: Path, after: float) -> bool:
+    """Start or resume the run in a child and SIGKILL it; whether it was still running."""
+    child = os.fork()
+    if child == 0:
+        try:
+            go(config, folder)
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    deadline = time.monotonic() + after
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            assert status == 0, f"the run failed by itself: {status}"
+            return False
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return True
+
+
+def check_log(folder: Path) -> None:
+    train = [line["step"] for line in journal.read(folder / "log.jsonl", "train")]
+    evals = [line["step"] for line in journal.read(folder / "log.jsonl", "eval")]
+    assert train == list(range(1, STEPS + 1))
+    assert evals == [0, 2, STEPS]
+
+
+@pytest.fixture
+def config(tiny: Make) -> TrainConfig:
+    return tiny(
+        optim={"steps": STEPS},
+        evaluation={"every": 2},
+        checkpoint={"every": 1, "keep": 2},
+        model={"lora": {"r": 2, "alpha": 4, "dropout": 0.1}},
+    )
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(100, marks=pytest.mark.slow)])
+def test_kills_at_random_moments_change_nothing(
+    config: TrainConfig, tmp_path: Path, kills: int
+) -> None:
+    started = time.monotonic()
+    whole = killed(config, tmp_path / "whole", 600)
+    assert not whole
+    seconds = time.monotonic() - started
+    expected, draw, done, number = outcome(tmp_path / "whole"), random.Random(0), 0, 0
+    while done < kills:
+        folder = tmp_path / f"run-{number}"
+        number += 1
+        while killed(config, folder, draw.uniform(0.1, seconds)):
+            done += 1
+            if done == kills:
+                assert not killed(config, folder, 600)
+                break
+        assert outcome(folder) == expected, f"after {done} kills"
+        check_log(folder)
+        manifest = load(RunManifest, folder / "manifest.json")
+        assert manifest.status == "finished"
+        ids = {path.name.rpartition("-")[2] for path in folder.glob("wandb/offline-run-*")}
+        assert manifest.wandb is None or ids == {manifest.wandb.id}
+        shutil.rmtree(folder)
+        print(f"{done} kills", flush=True)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 75), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
+)
+def test_a_signal_ends_the_step_saves_and_exits(
+    config: TrainConfig, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    late = config.model_copy(
+        update={
+            "checkpoint": config.checkpoint.model_copy(update={"every": 100}),
+            "optim": config.optim.model_copy(update={"steps": 5000}),
+        }
+    )
+    folder = tmp_path / "run"
+    child = os.fork()
+    if child == 0:
+        try:
+            go(late, folder)
+        except Stopped as stopped:
+            os._exit(stopped.exit_code)
+        finally:
+            os._exit(1)
+    log, deadline = folder / "log.jsonl", time.monotonic() + 60
+    while not (log.is_file() and '"train"' in log.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(child, number)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == code
+    chosen, passed = checkpoints.newest_whole(folder / "checkpoints")
+    manifest = load(RunManifest, folder / "manifest.json")
+    assert chosen is not None
+    assert not passed
+    assert manifest.status == "interrupted"
+    assert manifest.attempts[-1].cause == f"stopped by {number.name}"
+    assert journal.read(log, "train")[-1]["step"] == checkpoints.step_of(chosen)
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Path:
+    for step in (1, 2):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "a.bin").write_bytes(bytes(range(100)))
+        (folder / "b.json").write_text("{}")
+        checkpoints.seal(folder, step)
+    return tmp_path
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+DAMAGE: dict[str, Callable[[Path], None]] = {
+    "deleted": Path.unlink,
+    "cut": lambda path: os.truncate(path, path.stat().st_size - 1),
+    "flipped": _flip,
+}
+
+
+@pytest.mark.parametrize("name", ["a.bin", "b.json"])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_checkpoint_is_passed_over_and_named(pair: Path, name: str, damage: str) -> None:
+    DAMAGE[damage](pair / "checkpoint-2" / name)
+    chosen, passed = checkpoints.newest_whole(pair)
+    assert chosen == pair / "checkpoint-1"
+    assert name in passed["checkpoint-2"]
+
+
+@pytest.mark.parametrize("damage", ["deleted", "cut"])
+def test_a_checkpoint_without_its_seal_is_not_used(pair: Path, damage: str) -> None:
+    DAMAGE[damage](pair / "checkpoint-2" / checkpoints.SEAL)
+    os.truncate(pair / "checkpoint-1" / checkpoints.SEAL, 5)
+    chosen, passed = checkpoints.newest_whole(pair)
+    assert chosen is None or damage == "cut"  # the last byte of the seal is a line end
+    assert "checkpoint-1" in passed or chosen == pair / "checkpoint-2"
+
+
+def test_a_torn_log_is_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    lines = [json.dumps({"event": "train", "step": step}) + "\n" for step in (1, 2, 3)]
+    path.write_text("".join(lines) + '{"event": "tr')
+    journal.rewind(path, 2)
+    assert path.read_text() == "".join(lines[:2])
+
+
+def test_a_folder_is_one_process_alone(tmp_path: Path) -> None:
+    with (
+        only_one(tmp_path),
+        pytest.raises(ResumeError, match="is being trained by process"),
+        only_one(tmp_path),
+    ):
+        pass
+    with only_one(tmp_path):  # free again
+        pass
+
+
+def test_another_configuration_is_refused_and_damage_needs_a_word(
+    tiny: Make, config: TrainConfig, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    go(config, folder)
+    assert not list(folder.rglob("training_args.bin"))
+    manifest = load(RunManifest, folder / "manifest.json")
+    path = folder / "manifest.json"
+    path.write_text(manifest.model_copy(update={"status": "running"}).model_dump_json())
+    with pytest.raises(ResumeError, match=r"loss\.beta = 1\.0, not 2\.0"):
+        go(config.model_copy(update={"loss": config.loss.model_copy(update={"beta": 2.0})}), folder)
+    for checkpoint in checkpoints.found(folder / "checkpoints"):
+        (checkpoint / "optimizer.pt").unlink()
+    with pytest.raises(CheckpointError, match="--restart"):
+        go(config, folder)
