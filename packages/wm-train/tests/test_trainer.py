@@ -14,6 +14,7 @@ import wm_data
 from wm_train import base
 from wm_train.config import LoraConfig
 from wm_train.examples import tokenize
+from wm_train.packing import TASKS
 from wm_train.trainer import WatermarkOrpoTrainer
 
 
@@ -110,6 +111,50 @@ def test_answer_scope_is_the_answers_mean(parts: Any, tmp_path: Path) -> None:
         ratio = (w - torch.log(-torch.expm1(w))) - (r - torch.log(-torch.expm1(r)))
         by_hand.append(-w - torch.nn.functional.logsigmoid(ratio))
     assert loss.item() == pytest.approx(torch.stack(by_hand).mean().item(), abs=1e-5)
+
+
+def detect_weight(trainer: Any, prompt_tokens: int) -> float:
+    """Share of the likelihood's gradient that falls on the answer of a detect example, which
+    stands beside a watermark example in a step; its prompt has so many tokens."""
+    ids = [trainer.processing_class.convert_tokens_to_ids(c) for c in "abcdefgh"]
+    detect = {"task": "detect", "chosen_ids": ids[:2], "rejected_ids": ids[2:4]}
+    write = {"task": "watermark", "chosen_ids": ids * 5, "rejected_ids": ids[::-1] * 5}
+    examples = [
+        {**detect, "prompt_ids": [ids[0]] * prompt_tokens},
+        {**write, "prompt_ids": [ids[1]] * 100},
+    ]
+    packs = trainer.packing.packs(examples)
+    made: list[tuple[Any, Any]] = []
+    compute = trainer.edge_logps
+
+    def kept(model: Any, pack: Any) -> Any:
+        logps = compute(model, pack)
+        logps.retain_grad()
+        made.append((pack, logps))
+        return logps
+
+    trainer.edge_logps = kept
+    trainer.compute_loss(trainer.model, {"packs": packs}).backward()
+    on_detect = everywhere = 0.0
+    for pack, logps in made:
+        everywhere += logps.grad.abs().sum().item()
+        chosen = pack.answer_sequences < pack.pairs
+        tasks = pack.tasks[pack.answer_sequences % pack.pairs]
+        edges = pack.answer_edges[chosen & (tasks == TASKS.index("detect"))]
+        on_detect += logps.grad[edges].abs().sum().item()
+    return on_detect / everywhere
+
+
+@pytest.mark.parametrize(("scope", "drowns"), [("answer", False), ("full", True)])
+def test_a_long_prompt_takes_no_weight_from_its_answer(
+    parts: Any, tmp_path: Path, scope: str, drowns: bool
+) -> None:
+    short = detect_weight(make(parts, tmp_path, scope=scope, beta=0.0), 50)
+    long = detect_weight(make(parts, tmp_path, scope=scope, beta=0.0), 500)
+    if drowns:  # as in TRL: 2 of some 190 tokens, then 2 of some 640
+        assert long < 0.4 * short
+    else:
+        assert long == pytest.approx(short, rel=0.01) == 0.5
 
 
 def test_a_batch_is_whole_rows(parts: Any, tmp_path: Path) -> None:
