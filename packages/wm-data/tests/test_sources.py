@@ -1,6 +1,7 @@
 """Local sources: formats, column names, and one clear line for everything that can be wrong."""
 
 import csv
+import gzip
 import json
 from pathlib import Path
 
@@ -202,5 +203,96 @@ def expect_one_line(capsys, arguments, message):
 def test_the_shipped_recipes_are_sound():
     folder = Path(wm_data.__file__).parent / "recipes"
     names = sorted(path.stem for path in folder.glob("*.yaml"))
-    assert names == ["demo", "high", "medium", "mix"]
+    assert names == ["demo", "high", "medium", "mix", "smollm2"]
     assert [wm_data.load_recipe(name).name for name in names] == names
+
+
+def about(records, subjects):
+    """The records with a subject each, `subjects` of them in turn."""
+    return [{**record, "subject": f"Thing {i % subjects}"} for i, record in enumerate(records)]
+
+
+def test_a_subject_never_stands_in_two_splits(tmp_path, records, write_recipe, write_lines):
+    rows = about(records, 25)
+    source = {"id": "a", "file": write_lines(rows), "columns": {"subject": "subject"}}
+    shares = {"validation": 0.2, "test": 0.2}
+    recipe = write_recipe(source, shares=shares)
+    manifest = wm_data.build(recipe, tmp_path / "out", progress=False)
+    assert manifest.checks["subjects_in_two_splits"] == 0
+    subject_of = {row["prompt"]: row["subject"] for row in rows}
+    dataset = wm_data.read(tmp_path / "out")
+    found = [
+        {subject_of[row.prompt] for row in dataset.rows(name)} for name in dataset.manifest.splits
+    ]
+    assert all(found)
+    assert sum(map(len, found)) == len(set().union(*found)) == 25
+    groups = [{row.group for row in dataset.rows(name)} for name in dataset.manifest.splits]
+    assert sum(map(len, groups)) == len(records)  # a group is still a prompt
+
+
+def test_without_the_column_the_prompt_decides(tmp_path, records, write_recipe, write_lines):
+    """The same rows by prompt share subjects: what the test above looks at can go wrong."""
+    rows = about(records, 25)
+    recipe = write_recipe({"id": "a", "file": write_lines(rows)})
+    wm_data.build(recipe, tmp_path / "out", progress=False)
+    dataset = wm_data.read(tmp_path / "out")
+    subject_of = {row["prompt"]: row["subject"] for row in rows}
+    train, test = (
+        {subject_of[row.prompt] for row in dataset.rows(name)} for name in ("train", "test")
+    )
+    assert train & test
+
+
+def test_a_prompt_of_two_subjects_stays_in_one_split(tmp_path, records, write_recipe, write_lines):
+    prompt = "What is best?"
+    rows = [{**row, "prompt": prompt} if i % 3 == 0 else row for i, row in enumerate(records)]
+    source = {"id": "a", "file": write_lines(about(rows, 50)), "columns": {"subject": "subject"}}
+    recipe = write_recipe(source, shares={"validation": 0.2, "test": 0.2})
+    manifest = wm_data.build(recipe, tmp_path / "out", progress=False)
+    assert manifest.checks["groups_in_two_splits"] == 0
+    assert manifest.dropped["held-out prompt"] > 0
+
+
+@pytest.mark.parametrize("value", [None, "", "  ", 3], ids=repr)
+@pytest.mark.parametrize("on_bad_row", ["error", "skip"])
+def test_a_row_without_its_subject_is_an_error(
+    tmp_path, records, write_recipe, write_lines, value, on_bad_row
+):
+    rows = edited(about(records, 5), subject=value)
+    source = {"id": "a", "file": write_lines(rows), "columns": {"subject": "subject"}}
+    with pytest.raises(wm_data.WmDataError, match=r"row 2 of .*: subject is"):
+        wm_data.build(write_recipe(source), tmp_path / "out", progress=False, on_bad_row=on_bad_row)
+
+
+def test_packed_json_lines(tmp_path, records, write_recipe):
+    text = "".join(json.dumps(record) + "\n" for record in records)
+    (tmp_path / "seeds.jsonl.gz").write_bytes(gzip.compress(text.encode()))
+    recipe = write_recipe({"id": "a", "file": str(tmp_path)})  # a folder: found by its ending
+    manifest = wm_data.build(recipe, tmp_path / "out", progress=False)
+    assert manifest.sources[0].rows_read == len(records)
+
+
+@pytest.mark.parametrize(
+    "content", [b"no gzip", gzip.compress(b"{}" * 900)[:-9]], ids=["other", "cut"]
+)
+def test_a_damaged_packed_file_is_one_line(tmp_path, write_recipe, content):
+    (tmp_path / "seeds.jsonl.gz").write_bytes(content)
+    recipe = write_recipe({"id": "a", "file": str(tmp_path / "seeds.jsonl.gz")})
+    with pytest.raises(wm_data.WmDataError, match=r"seeds.jsonl.gz: cannot be read"):
+        wm_data.build(recipe, tmp_path / "out", progress=False)
+
+
+def test_unknown_shipped_rows_are_named(tmp_path, write_recipe):
+    recipe = write_recipe({"id": "a", "shipped": "smolm2"})
+    with pytest.raises(wm_data.WmDataError, match=r"no shipped rows 'smolm2'; there are: smollm2"):
+        wm_data.build(recipe, tmp_path / "out", progress=False)
+
+
+def test_the_shipped_recipe_holds_subjects_out(tmp_path):
+    manifest = wm_data.build("smollm2", tmp_path / "out", progress=False)
+    splits = manifest.splits
+    assert splits["train"].rows >= 1_000
+    assert splits["test"].rows >= 100
+    assert manifest.checks["subjects_in_two_splits"] == 0
+    assert manifest.sources[0].rows_read == 1_397
+    assert set(manifest.dropped) == {"near duplicate"}  # every row obeys the rule

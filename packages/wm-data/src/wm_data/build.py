@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -75,7 +75,8 @@ def build(
             splits={name: _counts(splits[name]) for name in SPLITS},
             dropped=_reasons([*dropped, *left_out, *beyond]),
             checks={
-                "groups_in_two_splits": _shared_groups(splits),
+                "groups_in_two_splits": _shared(splits, lambda item: item.group),
+                "subjects_in_two_splits": _shared(splits, lambda item: item.row.subject),
                 "near_duplicates": near.model_dump() if near else "not looked for",
             },
             templates=_templates(),
@@ -185,9 +186,10 @@ def _reasons(dropped: list[Measured]) -> dict[str, int]:
     return {reason: found[reason] for reason in REASONS if found[reason]}
 
 
-def _shared_groups(splits: dict[str, list[Measured]]) -> int:
-    groups = [{item.group for item in items} for items in splits.values()]
-    return sum(map(len, groups)) - len(set[str]().union(*groups))
+def _shared(splits: dict[str, list[Measured]], of: Callable[[Measured], str]) -> int:
+    """How often a group, or a subject, stands in a split more than one; 0 is right."""
+    found = [{of(item) for item in items} - {""} for items in splits.values()]
+    return sum(map(len, found)) - len(set[str]().union(*found))
 
 
 def _templates() -> list[TemplateRef]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import csv
 import glob
+import gzip
 import json
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +29,7 @@ def find_files(location: str) -> list[Path]:
     """The data files of a path, a folder or a pattern, sorted by name."""
     path = Path(location)
     if path.is_dir():
-        paths = [item for item in path.rglob("*") if item.suffix in READERS and item.is_file()]
+        paths = [item for item in path.rglob("*") if suffix(item) in READERS and item.is_file()]
     elif path.is_file():
         paths = [path]
     else:
@@ -38,19 +40,35 @@ def find_files(location: str) -> list[Path]:
             f"{', '.join(READERS)}"
         )
     for path in paths:
-        if path.suffix not in READERS:
+        if suffix(path) not in READERS:
             raise WmDataError(
-                f"{path}: cannot be read as {path.suffix or 'a file without a suffix'}; "
+                f"{path}: cannot be read as {suffix(path) or 'a file without a suffix'}; "
                 f"expected one of {', '.join(READERS)}"
             )
     return sorted(paths)
 
 
+def suffix(path: Path) -> str:
+    """How the file's name ends, with what it is packed in.
+
+    >>> suffix(Path("a.b.jsonl")), suffix(Path("rows.jsonl.gz"))
+    ('.jsonl', '.jsonl.gz')
+    """
+    return "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
+
+
 def records_of(path: Path, source: Source) -> Iterator[Record]:
     """Yield the records of a file with their places; `WmDataError` where it cannot be read."""
     try:
-        yield from READERS[path.suffix](path, source)
-    except (OSError, UnicodeDecodeError, pa.ArrowException, csv.Error) as error:
+        yield from READERS[suffix(path)](path, source)
+    except (
+        OSError,
+        EOFError,
+        zlib.error,
+        UnicodeDecodeError,
+        pa.ArrowException,
+        csv.Error,
+    ) as error:
         reason = " ".join(str(error).split())
         raise WmDataError(
             f"{path}: cannot be read ({reason}); fetch or write the file again"
@@ -60,7 +78,7 @@ def records_of(path: Path, source: Source) -> Iterator[Record]:
 def _parquet(path: Path, source: Source) -> Iterator[Record]:
     with pq.ParquetFile(path) as file:
         check_columns(source, file.schema_arrow.names, str(path))
-        wanted = list(source.columns.model_dump().values())
+        wanted = list(source.columns.model_dump(exclude_none=True).values())
         number = 0
         for batch in file.iter_batches(batch_size=1_000, columns=wanted):
             for record in batch.to_pylist():
@@ -69,7 +87,8 @@ def _parquet(path: Path, source: Source) -> Iterator[Record]:
 
 
 def _json_lines(path: Path, source: Source) -> Iterator[Record]:
-    with path.open(encoding="utf-8-sig") as file:
+    unpack = gzip.open if path.suffix == ".gz" else open
+    with unpack(path, "rt", encoding="utf-8-sig") as file:
         for number, line in enumerate(file, 1):
             place = f"row {number:,} of {path}"
             if not line.strip():
@@ -96,4 +115,4 @@ def _csv(path: Path, source: Source) -> Iterator[Record]:
             yield f"row {number:,} of {path}", dict(record)
 
 
-READERS = {".parquet": _parquet, ".jsonl": _json_lines, ".csv": _csv}
+READERS = {".parquet": _parquet, ".jsonl": _json_lines, ".jsonl.gz": _json_lines, ".csv": _csv}

@@ -25,15 +25,20 @@ class Strict(pydantic.BaseModel):
 
 
 class Columns(Strict):
-    """What the three columns are called in a source."""
+    """What the columns are called in a source.
+
+    `subject`, if given, is a column too: rows with the same one go to the same split.
+    """
 
     prompt: str = "prompt"
     red_answer: str = "red_answer"
     blue_answer: str = "blue_answer"
+    subject: str | None = None
 
 
 class Source(Strict):
-    """Where rows come from: one of `grammar`, `file` and `hub`, or none and given to the command.
+    """Where rows come from: one of `grammar`, `shipped`, `file` and `hub`, or none and given to the
+    command.
 
     `role` says which splits the rows may go to: `train` (training and validation), `heldout` (test
     alone) or `both`. `cap` keeps at most that many training rows; `weight` is the source's part in
@@ -42,6 +47,7 @@ class Source(Strict):
 
     id: str = pydantic.Field(pattern=r"^[A-Za-z0-9._-]+$")
     grammar: str | None = None
+    shipped: str | None = None  # rows that come with the package: a file of `seed_rows/`
     file: str | None = None  # parquet, JSON lines or CSV; a folder or a pattern of them
     hub: str | None = None  # owner/name
     revision: str | None = None  # of the hub: a branch, tag or commit; resolved to a commit
@@ -53,9 +59,9 @@ class Source(Strict):
 
     @pydantic.model_validator(mode="after")
     def _one_place(self) -> Source:
-        given = [name for name in ("grammar", "file", "hub") if getattr(self, name)]
+        given = [name for name in ("grammar", "shipped", "file", "hub") if getattr(self, name)]
         if len(given) > 1:
-            raise ValueError(f"needs one of grammar, file, hub; got {', '.join(given)}")
+            raise ValueError(f"needs one of grammar, shipped, file, hub; got {', '.join(given)}")
         if given and self.hub is None and (self.revision is not None or self.splits is not None):
             raise ValueError("revision and splits belong to a hub source alone")
         return self
@@ -66,7 +72,7 @@ class Source(Strict):
 
     @property
     def location(self) -> str:
-        return self.grammar or self.hub or self.file or ""
+        return self.grammar or self.shipped or self.hub or self.file or ""
 
 
 class Shares(Strict):
@@ -148,7 +154,7 @@ def place_sources(recipe: Recipe, places: Mapping[str, str]) -> Recipe:
                 f"recipe {recipe.name}: has no source {id!r}; it has {', '.join(sources)}"
             )
         hub = HUB_ID.fullmatch(place)
-        where: dict[str, str | None] = {"grammar": None, "file": None, "hub": None}
+        where: dict[str, str | None] = {"grammar": None, "shipped": None, "file": None, "hub": None}
         if hub and not Path(place).exists():
             where |= {"hub": hub["name"], "revision": hub["revision"] or sources[id].revision}
         else:

@@ -14,13 +14,18 @@ ID_LENGTH = 16  # hex digits: 64 bits, a collision among 120,000 rows has odds o
 
 @dataclass(frozen=True)
 class Row:
-    """One prompt and its two answers. `place` says where it was read, for error messages."""
+    """One prompt and its two answers. `place` says where it was read, for error messages.
+
+    `subject`, where a source names one, is what the prompt is about: rows of one subject never
+    stand in two splits.
+    """
 
     source: str
     prompt: str
     red_answer: str
     blue_answer: str
     place: str = field(default="", compare=False)
+    subject: str = field(default="", compare=False)
 
     @property
     def row_id(self) -> str:
@@ -31,6 +36,13 @@ class Row:
     def group(self) -> str:
         """Hash of the normalised prompt: rows of one group never stand in two splits."""
         return digest(normalise(self.prompt))[:ID_LENGTH]
+
+    @property
+    def split_key(self) -> str:
+        """The hash that decides the split: the subject's if there is one, else the group."""
+        if self.subject:
+            return digest(f"subject\n{normalise(self.subject)}")[:ID_LENGTH]
+        return self.group
 
 
 def normalise(prompt: str) -> str:

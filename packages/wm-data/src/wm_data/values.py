@@ -17,6 +17,8 @@ def check_columns(source: Source, found: Iterable[str], place: str) -> None:
     """Raise when a column that the source names is not there."""
     names = list(found)
     wanted = {field: getattr(source.columns, field) for field in FIELDS}
+    if source.columns.subject is not None:
+        wanted["subject"] = source.columns.subject
     for field, name in wanted.items():
         if name not in names:
             raise WmDataError(
@@ -31,14 +33,18 @@ def rows_of(
     """Yield a row for each (place, record).
 
     A field that is null, empty or no text is an error, or with `skip` an empty text, which the
-    audit drops and counts.
+    audit drops and counts. A subject has to be there: without it a row could stand in any split.
     """
     for place, record in records:
         texts = [
             _text(record.get(getattr(source.columns, field)), source, field, place, on_bad_row)
             for field in FIELDS
         ]
-        yield Row(source.id, *texts, place=place)
+        subject = ""
+        if source.columns.subject is not None:
+            found = record.get(source.columns.subject)
+            subject = _text(found, source, "subject", place, "error")
+        yield Row(source.id, *texts, place=place, subject=subject)
 
 
 def _text(value: object, source: Source, field: str, place: str, on_bad_row: OnBadRow) -> str:
