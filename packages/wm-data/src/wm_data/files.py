@@ -78,7 +78,7 @@ def records_of(path: Path, source: Source) -> Iterator[Record]:
 def _parquet(path: Path, source: Source) -> Iterator[Record]:
     with pq.ParquetFile(path) as file:
         check_columns(source, file.schema_arrow.names, str(path))
-        wanted = list(source.columns.model_dump(exclude_none=True).values())
+        wanted = source.columns.names()
         number = 0
         for batch in file.iter_batches(batch_size=1_000, columns=wanted):
             for record in batch.to_pylist():

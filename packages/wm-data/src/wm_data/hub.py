@@ -79,7 +79,7 @@ def records_of(source: Source, revision: str) -> Iterator[tuple[str, dict[str, o
         place = f"{source.hub}, split {name}"
         table = cast(Any, part)
         check_columns(source, table.column_names, place)
-        wanted = list(source.columns.model_dump().values())
+        wanted = source.columns.names()
         for number, record in enumerate(table.select_columns(wanted), 1):
             yield f"row {number:,} of {place}", record
 

@@ -35,6 +35,10 @@ class Columns(Strict):
     blue_answer: str = "blue_answer"
     subject: str | None = None
 
+    def names(self) -> list[str]:
+        """The columns to read."""
+        return [name for name in self.model_dump().values() if name is not None]
+
 
 class Source(Strict):
     """Where rows come from: one of `grammar`, `shipped`, `file` and `hub`, or none and given to the
