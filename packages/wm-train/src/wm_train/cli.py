@@ -20,6 +20,7 @@ from wm_train import presets
 from wm_train.config import TrainConfig
 from wm_train.errors import ConfigError, WmTrainError
 from wm_train.naming import random_name
+from wm_train.outlet import redacted
 from wm_train.redact import redact
 
 app = App(name="wm-train", result_action="return_value", version_flags=["--version"])
@@ -205,6 +206,8 @@ def _folder(runs_dir: Path, name: str | None, base: str) -> Path:
         raise ConfigError("several processes cannot share one run yet; start a single process")
     while True:
         run_dir = runs_dir / (name or random_name(base, datetime.now()))
+        if (clean := redact(str(run_dir.absolute()))) != str(run_dir.absolute()):
+            raise ConfigError(f"{clean}: a secret in the run's path would be in every log; move it")
         try:
             run_dir.mkdir(parents=True)
         except FileExistsError as error:
@@ -245,7 +248,12 @@ def _quieten() -> None:
 
 
 def main() -> None:
-    """Entry point: exit code 2 with one line for bad input, 130 for Ctrl-C, 75 for SIGTERM."""
+    """Entry point: 2 and one line for bad input, 75: SIGTERM, 130: Ctrl-C, 1: ours."""
+    with redacted():
+        _main()
+
+
+def _main() -> None:
     import wm_data
     import wm_eval
     import wm_manifest

@@ -30,7 +30,7 @@ from wm_train.config import TrainConfig
 from wm_train.journal import Journal, read, rewind
 from wm_train.lock import only_one
 from wm_train.record import RunRecord, dataset_use
-from wm_train.redact import redact
+from wm_train.redact import redact, redact_command
 from wm_train.resume import ResumableEval
 from wm_train.signals import Stop
 
@@ -231,7 +231,7 @@ def _first_manifest(
         name=run_dir.name,
         status="running",
         created_at=provenance.utc_now(),
-        command=[redact(part) for part in command],
+        command=redact_command(command),
         preset=preset,
         config=plain,
         seed=config.seed,
