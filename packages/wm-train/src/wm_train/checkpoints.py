@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SEAL = "checkpoint.json"
+VERSION = 1
 STAGING = ".staging"
 PREFIX = "checkpoint-"
 
@@ -49,7 +50,7 @@ def seal(folder: Path, step: int) -> None:
         }
         for path in paths
     ]
-    text = json.dumps({"schema_version": 1, "step": step, "files": files}, indent=2) + "\n"
+    text = json.dumps({"schema_version": VERSION, "step": step, "files": files}, indent=2) + "\n"
     (folder / SEAL).write_text(text, "utf-8")
     for path in [*paths, folder / SEAL, *(p for p in folder.rglob("*") if p.is_dir()), folder]:
         _force(path)
@@ -59,11 +60,14 @@ def fault(folder: Path) -> str | None:
     """Why `folder` is not a whole checkpoint, in a few words; None if it is one."""
     try:
         seal: dict[str, Any] = json.loads((folder / SEAL).read_text("utf-8"))
-        step, files = seal["step"], [(f["path"], f["bytes"], f["sha256"]) for f in seal["files"]]
+        version, step = seal["schema_version"], seal["step"]
+        files = [(f["path"], f["bytes"], f["sha256"]) for f in seal["files"]]
     except FileNotFoundError:
         return f"{SEAL} is missing"
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"{SEAL} cannot be read ({type(error).__name__})"
+    if version != VERSION:
+        return f"{SEAL} has schema_version {version}, not {VERSION}"
     if step != step_of(folder):
         return f"{SEAL} is of step {step}"
     for name, size, digest in files:
@@ -72,8 +76,11 @@ def fault(folder: Path) -> str | None:
             return f"{name} is missing"
         if path.stat().st_size != size:
             return f"{name} has {path.stat().st_size:,} bytes, not {size:,}"
-        if sha256(path) != digest:
-            return f"{name} has other content than was saved"
+        try:
+            if sha256(path) != digest:
+                return f"{name} has other content than was saved"
+        except OSError as error:
+            return f"{name} cannot be read ({error.strerror})"
     return None
 
 

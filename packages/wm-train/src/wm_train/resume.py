@@ -78,6 +78,10 @@ def checkpoint(run_dir: Path, before: RunManifest, restart: bool, console: Conso
     """
     root = run_dir / "checkpoints"
     chosen, passed = checkpoints.newest_whole(root)
+    newest = checkpoints.step_of(chosen) if chosen else -1
+    for gone in before.checkpoints:
+        if gone.step > newest and not (run_dir / gone.path).exists():
+            passed[Path(gone.path).name] = "its folder is missing"
     for name, why in passed.items():
         console.print(f"[yellow]{name} is passed over: {why}[/]", soft_wrap=True)
     if chosen is None and (passed or before.checkpoints) and not restart:
@@ -85,7 +89,9 @@ def checkpoint(run_dir: Path, before: RunManifest, restart: bool, console: Conso
             f"{run_dir} has no whole checkpoint left; give --restart to train again from step 0"
         )
     for name in passed:
-        shutil.rmtree(root / name)
+        shutil.rmtree(root / name, ignore_errors=True)
+    if chosen is None and before.checkpoints:
+        console.print("training starts over from step 0")
     return chosen
 
 
