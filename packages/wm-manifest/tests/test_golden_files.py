@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wm_manifest import SCHEMA_VERSION, EvalReport, load
+from wm_manifest import SCHEMA_VERSION, EvalReport, RunManifest, load
 from wm_manifest.schema import RECORDS
 
 
@@ -41,6 +41,14 @@ def test_controls_of_old_files_are_blocking(golden: dict[str, list[Path]]) -> No
         (True, True),
         (False, False),
     ]
+
+
+def test_what_runs_did_not_record_yet_is_unknown(golden: dict[str, list[Path]]) -> None:
+    run = load(RunManifest, golden["run"][0])
+    assert run.hardware.threads is None
+    assert (run.best, run.shared_prefixes, run.sharing_refused) == (None, None, None)
+    assert [attempt.outcome for attempt in run.attempts] == [None, None]
+    assert [evaluation.templates for evaluation in run.evaluations] == [{}, {}]
 
 
 def test_files_name_no_machine(golden: dict[str, list[Path]]) -> None:

@@ -34,7 +34,7 @@ def base_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny(dataset_dir: Path) -> Callable[..., TrainConfig]:
     """The demo preset cut to two steps; sections given by name replace fields of it."""
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 from safetensors import safe_open
 
@@ -80,7 +81,13 @@ def test_the_manifest_tells_the_run(finished: tuple[Path, RunManifest]) -> None:
     assert manifest.dataset is not None
     assert manifest.dataset.splits["train"].rows > 0
     assert {t.id.partition("/")[0] for t in manifest.templates} == {"watermark", "detect"}
-    assert [a.cause for a in manifest.attempts] == ["finished"]
+    assert [(a.outcome, a.cause) for a in manifest.attempts] == [("finished", "finished")]
+    assert manifest.hardware.threads == torch.get_num_threads()
+    assert (manifest.shared_prefixes, manifest.sharing_refused) == (True, None)
+    hashes = {t.id: t.sha256 for t in manifest.templates}
+    for evaluation in manifest.evaluations:
+        assert evaluation.templates
+        assert evaluation.templates.items() <= hashes.items()
     assert "model/model.safetensors" in [f.path for f in manifest.files]
 
 

@@ -103,6 +103,7 @@ def test_a_model_that_cannot_share_is_found_and_trained_all_the_same(
         sharing.settle(made)
     assert not made.packing.shared
     assert "training goes on with padded batches" in caplog.text
+    assert made.sharing_refused  # for the manifest
     loss = made.training_step(made.model, {"packs": made.packing.packs(ROW)})
     assert torch.isfinite(loss)
 

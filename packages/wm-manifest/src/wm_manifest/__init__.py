@@ -6,6 +6,7 @@ from wm_manifest.record import SCHEMA_VERSION, Estimate, FileRef, Record, Templa
 from wm_manifest.release import ReleaseManifest
 from wm_manifest.run import (
     Attempt,
+    BestCheckpoint,
     Checkpoint,
     DatasetUse,
     Evaluation,
@@ -20,6 +21,7 @@ from wm_manifest.store import ManifestError, load, save
 __all__ = [
     "SCHEMA_VERSION",
     "Attempt",
+    "BestCheckpoint",
     "Checkpoint",
     "Control",
     "DatasetManifest",

@@ -30,6 +30,7 @@ class Hardware(Record):
     cores: int
     memory_gib: float
     devices: list[str] = Field(default_factory=lambda: [])
+    threads: int | None = None  # of one operation on the CPU: sums are split among them
 
 
 class DatasetUse(Record):
@@ -62,12 +63,23 @@ class Attempt(Record):
     started_at: str
     ended_at: str | None = None
     from_step: int = 0
-    cause: str | None = None  # why it ended: finished, interrupted, the error's text
+    outcome: Literal["finished", "failed", "interrupted", "killed"] | None = None
+    cause: str | None = None  # why it ended: finished, the signal, the error's text
 
 
 class Checkpoint(Record):
     step: int
     path: str
+
+
+class BestCheckpoint(Record):
+    """The checkpoint of the best evaluation by one figure; its own evaluation has its step."""
+
+    step: int
+    path: str
+    metric: str
+    mode: Literal["max", "min"]
+    figure: Estimate
 
 
 class Evaluation(Record):
@@ -77,6 +89,7 @@ class Evaluation(Record):
     path: str
     valid: bool
     figures: dict[str, Estimate]
+    templates: dict[str, str] = Field(default_factory=lambda: {})  # id -> SHA-256 of its text
 
 
 class HubRef(Record):
@@ -112,10 +125,13 @@ class RunManifest(Record):
     wandb: WandbRef | None = None
     attempts: list[Attempt] = Field(default_factory=lambda: [])
     checkpoints: list[Checkpoint] = Field(default_factory=lambda: [])
+    best: BestCheckpoint | None = None  # where early_stop.metric names a figure
     decoding: Decoding | None = None
     evaluations: list[Evaluation] = Field(default_factory=lambda: [])
     controls: list[Control] = Field(default_factory=lambda: [])  # of the last evaluation
     samples: list[Sample] = Field(default_factory=lambda: [])  # of the last evaluation
+    shared_prefixes: bool | None = None  # whether a prompt was computed once for its answers
+    sharing_refused: str | None = None  # why not, where it was asked for: batches were padded
     steps: int = 0
     train_seconds: float | None = None
     output: Literal["model", "adapter"]  # what the run made, and the folder's name

@@ -13,6 +13,7 @@ from wm_manifest import ModelRef
 from wm_train.config import LoraConfig, ModelConfig
 from wm_train.data import link_or_copy
 from wm_train.errors import ConfigError
+from wm_train.redact import redact
 
 if TYPE_CHECKING:
     from peft import LoraConfig as PeftLoraConfig
@@ -102,7 +103,7 @@ def reference(
     """The base for the manifest; a base inside the run folder by its path from there."""
     inside = Path(location).is_relative_to(run_dir)
     return ModelRef(
-        location=Path(location).relative_to(run_dir).as_posix() if inside else location,
+        location=Path(location).relative_to(run_dir).as_posix() if inside else redact(location),
         revision=revision,
         model_type=model.config.model_type,
         parameters=model.num_parameters(),

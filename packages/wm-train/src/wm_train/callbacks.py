@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from rich.console import Console
@@ -16,18 +15,13 @@ from rich.progress import (
 )
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from wm_train.errors import WmTrainError
 from wm_train.journal import Journal
 from wm_train.record import RunRecord
 from wm_train.tracking import Tracker
 
 
-class DivergenceError(WmTrainError):
-    """The loss is not a number any more."""
-
-
 class Watch(TrainerCallback):
-    """Writes each log of the trainer to `log.jsonl` and W&B, and stops at a loss of NaN."""
+    """Writes each log of the trainer to `log.jsonl` and W&B."""
 
     def __init__(self, journal: Journal, tracker: Tracker, record: RunRecord) -> None:
         self._journal = journal
@@ -48,11 +42,6 @@ class Watch(TrainerCallback):
         step = state.global_step
         self._journal.write("train", step, **values)
         self._tracker.log({"train/step": step} | {f"train/{k}": v for k, v in values.items()})
-        if not math.isfinite(values["loss"]):
-            raise DivergenceError(
-                f"the loss is {values['loss']} at step {step}; lower optim.learning_rate or "
-                "loss.beta; the last checkpoint and log.jsonl are in the run's folder"
-            )
 
     def on_save(
         self,

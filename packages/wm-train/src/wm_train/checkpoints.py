@@ -11,14 +11,18 @@ import json
 import logging
 import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from wm_train.errors import CheckpointError
 from wm_train.provenance import sha256
+from wm_train.redact import redact_files
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from wm_train.retention import Retention
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +30,8 @@ SEAL = "checkpoint.json"
 VERSION = 1
 STAGING = ".staging"
 PREFIX = "checkpoint-"
+NEARLY_FULL = 2**20  # bytes
+SLACK = 4096  # bytes: digits of steps and sizes, a pickle's alignment
 
 
 def step_of(folder: Path) -> int:
@@ -113,18 +119,13 @@ def put(staged: Path, root: Path) -> Path:
     return target
 
 
-def prune(root: Path, keep: int | None) -> None:
-    """Remove all but the newest `keep` checkpoints; None keeps all of them."""
-    for folder in found(root)[:-keep] if keep else []:
-        shutil.rmtree(folder)
-
-
 class VerifiedCheckpoints:
     """Mixin before a `transformers.Trainer`: its checkpoints are sealed, and hold no arguments.
 
-    Raises `CheckpointError` when the disk is full; what was saved before is untouched.
+    Raises `CheckpointError` when the disk or the budget is full; the newest of before is untouched.
     """
 
+    retention: Retention | None = None  # None: all of them stay
     _staging: Path | None = None
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
@@ -135,6 +136,8 @@ class VerifiedCheckpoints:
         staging = root / STAGING
         if trainer.args.should_save:
             shutil.rmtree(staging, ignore_errors=True)
+            if self.retention is not None and (before := found(root)):
+                self.retention.make_room(root, _next_size(before[-1], trainer.state))
             staging.mkdir(parents=True)
         trainer.accelerator.wait_for_everyone()
         self._staging = staging
@@ -144,14 +147,17 @@ class VerifiedCheckpoints:
             trainer.accelerator.wait_for_everyone()
             if trainer.args.should_save:
                 seal(staging / f"{PREFIX}{step}", step)
-                put(staging / f"{PREFIX}{step}", root)
-                prune(root, trainer.args.save_total_limit)
+                saved = put(staging / f"{PREFIX}{step}", root)
+                if self.retention is not None:
+                    self.retention.prune(root)
+                    if step < trainer.state.max_steps:  # else none will be written after it
+                        self.retention.check(total(saved))
         except Exception as error:
-            if not _disk_full(error):
+            if not _disk_full(error, root):
                 raise
             raise CheckpointError(
                 f"the disk is full: the checkpoint of step {step} was not saved, those before are "
-                "whole; free some space or lower checkpoint.keep, then resume the run"
+                "whole; free some space or lower checkpoint.keep, then resume the run with --resume"
             ) from error
         finally:
             self._staging = None
@@ -173,10 +179,30 @@ class VerifiedCheckpoints:
         model.save_pretrained(folder, state_dict=state_dict, is_main_process=main, **extra)
         if main:
             trainer.processing_class.save_pretrained(folder)
+            (Path(folder) / "README.md").unlink(missing_ok=True)  # PEFT's
+            redact_files(Path(folder))  # the base's path stands in them
 
 
-def _disk_full(error: BaseException) -> bool:
-    """Whether `error` is the disk's: safetensors and torch put it into their messages."""
+def total(folder: Path) -> int:
+    """Bytes of all files below `folder`, as their lengths say; blocks of the disk may be more."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _next_size(newest: Path, state: Any) -> int:
+    """Bytes that the next checkpoint will have: tensors do not grow, the trainer's log does."""
+    known = newest / "trainer_state.json"
+    log_bytes = len(json.dumps(asdict(state), indent=2))
+    grown = log_bytes - known.stat().st_size if known.is_file() else 0
+    return total(newest) + max(0, grown) + SLACK
+
+
+def _disk_full(error: BaseException, root: Path) -> bool:
+    """Whether `error` is the disk's: safetensors says so in its message, torch only that it failed.
+
+    The half of a checkpoint that filled the disk is still there.
+    """
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    if isinstance(error, RuntimeError) and shutil.disk_usage(root).free < NEARLY_FULL:
         return True
     return "No space left" in str(error) or "os error 28" in str(error)

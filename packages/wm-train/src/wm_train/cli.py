@@ -248,7 +248,7 @@ def _quieten() -> None:
 
 
 def main() -> None:
-    """Entry point: 2 and one line for bad input, 75: SIGTERM, 130: Ctrl-C, 1: ours."""
+    """Entry point: 2 and one line for bad input, 4: divergence, 75: SIGTERM, 130: Ctrl-C."""
     with redacted():
         _main()
 
@@ -272,7 +272,7 @@ def _main() -> None:
         print("stopped; go on with the same --name, or: wm-train --resume latest", file=sys.stderr)
         sys.exit(getattr(stop, "exit_code", 130))
     except expected as error:
-        _fail(str(error))
+        _fail(str(error), getattr(error, "exit_code", 2))
     except cyclopts.ValidationError as error:
         _fail(_fields_at_fault(error))
     except cyclopts.CycloptsError as error:
@@ -283,9 +283,9 @@ def _main() -> None:
         _fail(f"{error}; free some space or choose another --runs-dir")
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, code: int = 2) -> None:
     print(f"error: {redact(message)}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)
 
 
 def _fields_at_fault(error: cyclopts.ValidationError) -> str:

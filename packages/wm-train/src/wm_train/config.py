@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, model_validator
 
 EXAMPLES_A_ROW = 6  # two watermark and four detect examples: the definition of the tasks
 
@@ -137,7 +137,37 @@ class CheckpointConfig(Section):
     """How often the whole state is saved, and how many states stay on the disk."""
 
     every: int = Field(default=100, gt=0, description="optimizer steps")
-    keep: int = Field(default=2, gt=0)
+    keep: int = Field(default=2, gt=0, description="so many of the newest, and the best")
+    max_bytes: ByteSize | None = Field(
+        default=None, description="of all on the disk, with the one being written: 20GB, 500MiB"
+    )
+
+    @model_validator(mode="after")
+    def _some_bytes(self) -> CheckpointConfig:
+        if self.max_bytes is not None and self.max_bytes <= 0:
+            raise ValueError("max_bytes is a size, such as 20GB; leave it out for no limit")
+        return self
+
+
+class EarlyStopConfig(Section):
+    """Which checkpoint is the best, and when more training is not worth its while."""
+
+    metric: str | None = Field(
+        default=None, description="figure of an evaluation, as detect/accuracy; none: no best"
+    )
+    mode: Literal["max", "min"] = Field(default="max", description="which end of it is good")
+    patience: int | None = Field(
+        default=None, gt=0, description="evaluations without a sure improvement; none: never stop"
+    )
+    max_loss: float | None = Field(
+        default=None, gt=0, description="above it training has diverged; none: ten times the first"
+    )
+
+    @model_validator(mode="after")
+    def _of_something(self) -> EarlyStopConfig:
+        if self.patience is not None and self.metric is None:
+            raise ValueError("patience waits for early_stop.metric: give one, as detect/accuracy")
+        return self
 
 
 class TrackingConfig(Section):
@@ -159,4 +189,5 @@ class TrainConfig(Section):
     optim: OptimConfig
     evaluation: EvalConfig = EvalConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    early_stop: EarlyStopConfig = EarlyStopConfig()
     tracking: TrackingConfig = TrackingConfig()

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import wm_data
 from wm_train.config import DataConfig
+from wm_train.errors import DataError
+from wm_train.redact import redact
 
 
 def bring(config: DataConfig, folder: Path, progress: bool = True) -> None:
@@ -21,9 +23,17 @@ def bring(config: DataConfig, folder: Path, progress: bool = True) -> None:
         wm_data.build(
             config.recipe, folder, seed=config.seed, limit=config.limit, progress=progress
         )
-        return
-    wm_data.read(config.path)  # verified before it is used: an altered file must not be trained on
-    shutil.copytree(config.path, folder, copy_function=link_or_copy)
+    else:
+        wm_data.read(config.path)  # verified before use: an altered file must not be trained on
+        shutil.copytree(config.path, folder, copy_function=link_or_copy)
+    text = (folder / "manifest.json").read_text("utf-8")
+    if redact(text) != text:
+        # To redact it here would break its hash, and leave the secret in the folder it came from.
+        shutil.rmtree(folder)
+        raise DataError(
+            f"{redact(str(config.recipe or config.path))}: the dataset's manifest holds a secret, "
+            "in a source's place or in its recipe; take it out there and build the dataset anew"
+        )
 
 
 def link_or_copy(source: str, target: str) -> str:

@@ -80,6 +80,7 @@ def facts(manifest: RunManifest) -> dict[str, str]:
         "platform": machine.platform,
         "processor": f"{machine.cpu}, {machine.cores} cores, {machine.memory_gib:.0f} GiB",
         "accelerators": ", ".join(machine.devices) or ABSENT,
+        "threads": str(machine.threads) if machine.threads else ABSENT,
         "code": _code(manifest),
         "uv.lock": short(manifest.lock_sha256),
         "codebook": manifest.codebook,
@@ -87,6 +88,8 @@ def facts(manifest: RunManifest) -> dict[str, str]:
         "chat template": short(manifest.chat_template_sha256),
         "base model": f"{manifest.base.location} at {manifest.base.revision or 'no revision'}",
     }
+    if manifest.sharing_refused:
+        found["prompts"] = "in padded batches, as the model cannot share them"
     if manifest.dataset:
         found["dataset's manifest"] = short(manifest.dataset.manifest_sha256)
         for name, split in manifest.dataset.splits.items():

@@ -11,6 +11,7 @@ import wm_data
 from wm_train import base
 from wm_train.config import EXAMPLES_A_ROW, TrainConfig
 from wm_train.errors import ConfigError
+from wm_train.redact import redact_files
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -91,7 +92,6 @@ def _arguments(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         logging_nan_inf_filter=False,  # a NaN must be seen, not replaced by the last mean
         save_strategy="steps",
         save_steps=config.checkpoint.every,
-        save_total_limit=config.checkpoint.keep,
         dataloader_drop_last=True,  # a short last batch would weigh its rows more
         dataloader_pin_memory=torch.cuda.is_available(),
         remove_unused_columns=False,
@@ -129,3 +129,4 @@ def save(
         model.config.use_cache = True  # the trainer switched it off, and a model is for generating
         model.save_pretrained(str(folder))
     tokenizer.save_pretrained(str(folder))
+    redact_files(folder)  # the base's path stands in them

@@ -1,8 +1,10 @@
-"""What a user of wm-train can get wrong. Every one ends as one line and exit code 2."""
+"""What a user of wm-train can get wrong. Every one ends as one line and its exit code."""
 
 
 class WmTrainError(Exception):
     """Base of this package's errors; the text says what came, what was expected, what to do."""
+
+    exit_code = 2
 
 
 class ConfigError(WmTrainError):

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, cast
 from wm_eval.prompting import completion_ids, completion_text, prompt_ids, prompt_text
 from wm_train import estimate, shapes, sharing
 from wm_train.config import TrainConfig
-from wm_train.errors import WmTrainError
+from wm_train.errors import CheckpointError, WmTrainError
 from wm_train.packing import TASKS
 from wm_train.plan import load_of
+from wm_train.retention import Retention
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -155,12 +156,26 @@ def room(config: TrainConfig, run_dir: Path, trainer: WatermarkOrpoTrainer) -> l
     )
     devices = trainer.accelerator.num_processes if trainer.is_fsdp_enabled else 1
     step = estimate.peak(estimate.memory(config, shape, load, devices))
-    disk = (config.checkpoint.keep + 1) * estimate.checkpoint_gib(shape)
+    each = estimate.checkpoint_gib(shape)
+    has_best = config.early_stop.metric is not None
+    disk = (config.checkpoint.keep + 1 + has_best) * each
+    if (most := config.checkpoint.max_bytes) is not None:
+        disk = min(disk, most / estimate.GIB)
     held = shape.parameters * estimate.FLOAT32 / estimate.GIB  # the base is in memory by now
     return [
+        budget(config.checkpoint.max_bytes, int(each * estimate.GIB), has_best),
         enough("disk", disk, shutil.disk_usage(run_dir).free / estimate.GIB, "checkpoint.keep"),
         enough("memory", step - held, free_memory_gib(), "optim.pack_tokens"),
     ]
+
+
+def budget(max_bytes: int | None, checkpoint_bytes: int, has_best: bool) -> Finding:
+    """The checkpoints' budget holds what has to be there while one is written."""
+    try:
+        Retention(max_bytes=max_bytes, has_best=has_best).check(checkpoint_bytes)
+    except CheckpointError as error:
+        return Finding("checkpoints", str(error))
+    return Finding("checkpoints")
 
 
 def enough(what: str, needed_gib: float, free_gib: float, field: str) -> Finding:

@@ -123,6 +123,7 @@ def hardware() -> Hardware:
         cores=os.cpu_count() or 1,
         memory_gib=round(memory, 1),
         devices=[torch.cuda.get_device_name(i) for i in cuda],
+        threads=torch.get_num_threads(),
     )
 
 

@@ -16,27 +16,37 @@ from wm_manifest import (
     save,
 )
 from wm_train.provenance import sha256, utc_now
+from wm_train.redact import redact
 
 
 class RunRecord:
-    """Holds the newest `RunManifest` of a run folder and writes each version of it atomically."""
+    """Holds the newest `RunManifest` of a run folder and writes each version of it atomically.
+
+    No secret gets in, whichever field brings it.
+    """
 
     def __init__(self, run_dir: Path, manifest: RunManifest) -> None:
         self._run_dir = run_dir
         self._path = run_dir / "manifest.json"
-        self.manifest = manifest
-        save(manifest, self._path)
+        self.manifest = self._write(manifest)
 
     def update(self, **fields: Any) -> None:
         """Replace fields; their types are checked, as if the manifest were read back."""
         known = {name: getattr(self.manifest, name) for name in RunManifest.model_fields}
-        self.manifest = RunManifest.model_validate(known | fields)
-        save(self.manifest, self._path)
+        self.manifest = self._write(RunManifest.model_validate(known | fields))
+
+    def _write(self, manifest: RunManifest) -> RunManifest:
+        text = manifest.model_dump_json()
+        if (clean := redact(text)) != text:
+            manifest = RunManifest.model_validate_json(clean)
+        save(manifest, self._path)
+        return manifest
 
     def resume(self, checkpoint_step: int) -> None:
         """Close an attempt that could not say how it ended, and begin another."""
         if self.manifest.attempts and self.manifest.attempts[-1].ended_at is None:
-            last = self.manifest.attempts[-1].model_copy(update={"cause": "killed"})
+            update = {"outcome": "killed", "cause": "killed"}
+            last = self.manifest.attempts[-1].model_copy(update=update)
             self.update(attempts=[*self.manifest.attempts[:-1], last])
         self.checkpoints()
         self.start(checkpoint_step)
@@ -47,7 +57,8 @@ class RunRecord:
 
     def end(self, status: str, cause: str) -> None:
         """Close the newest attempt with what ended it."""
-        last = self.manifest.attempts[-1].model_copy(update={"ended_at": utc_now(), "cause": cause})
+        update = {"ended_at": utc_now(), "outcome": status, "cause": cause}
+        last = self.manifest.attempts[-1].model_copy(update=update)
         self.update(status=status, attempts=[*self.manifest.attempts[:-1], last])
 
     def evaluated(self, report: EvalReport) -> None:
@@ -58,6 +69,7 @@ class RunRecord:
             path=f"eval/step-{report.step:06d}",
             valid=report.valid,
             figures=report.figures,
+            templates={template.id: template.sha256 for template in report.templates},
         )
         self.update(
             evaluations=[*self.manifest.evaluations, entry],
@@ -66,17 +78,23 @@ class RunRecord:
             samples=report.samples,
         )
 
+    def has(self, path: str) -> bool:
+        """Whether something stands at `path` in the run's folder."""
+        return (self._run_dir / path).exists()
+
     def checkpoints(self) -> None:
         """Note the checkpoints that are on the disk now."""
         found = sorted(
             (int(folder.name.rpartition("-")[2]), folder)
             for folder in (self._run_dir / "checkpoints").glob("checkpoint-*")
         )
+        best = self.manifest.best
         self.update(
+            best=best if best and self.has(best.path) else None,
             checkpoints=[
                 Checkpoint(step=step, path=folder.relative_to(self._run_dir).as_posix())
                 for step, folder in found
-            ]
+            ],
         )
 
 

@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 
 MARK = "<redacted>"
 _MIN_SECRET = 8  # a shorter value of a variable called TOKEN is a flag, not a secret
+_SMALL = 2**20  # bytes: a larger file of a model's folder is a vocabulary or weights
 
 # Only forms that nothing else has: 40 hex digits may be an old W&B key, but are a commit far more
 # often, and a manifest without its commits reproduces nothing. Such keys are known by value.
@@ -59,6 +60,16 @@ def redact_command(command: Sequence[str]) -> list[str]:
     return [
         MARK if part in values else redact(_OPTION.sub(_without_value, part)) for part in command
     ]
+
+
+def redact_files(folder: Path) -> None:
+    """Redact the small text files below `folder`: libraries write a base model's path into them."""
+    for path in folder.rglob("*"):
+        if path.suffix not in (".json", ".md", ".jinja", ".txt") or path.stat().st_size > _SMALL:
+            continue
+        text = path.read_text("utf-8")
+        if (clean := redact(text)) != text:
+            path.write_text(clean, "utf-8")
 
 
 def known_secrets() -> list[str]:

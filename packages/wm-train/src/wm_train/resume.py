@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import pydantic
 from rich.console import Console
 
 from wm_eval import WatermarkEvalCallback
@@ -47,12 +48,21 @@ def config_of(run_dir: Path) -> tuple[TrainConfig, str | None]:
 def check(config: TrainConfig, before: RunManifest) -> None:
     """Raise `ResumeError` naming the first field that would make it another run."""
     now: dict[str, Any] = json.loads(redact(config.model_dump_json(exclude=set(FREE))))
-    then = {name: value for name, value in before.config.items() if name not in FREE}
-    for field, (old, new) in _differences(then, now).items():
+    old = _with_defaults(before.config)
+    then = {name: value for name, value in old.items() if name not in FREE}
+    for field, (past, new) in _differences(then, now).items():
         raise ResumeError(
-            f"{before.name} was started with {field} = {old!r}, not {new!r}: going on would be "
+            f"{before.name} was started with {field} = {past!r}, not {new!r}: going on would be "
             "another run; give the old value, or take another --name"
         )
+
+
+def _with_defaults(fields: dict[str, Any]) -> dict[str, Any]:
+    """What a run was started with, and for fields that came later what it did without them."""
+    try:
+        return json.loads(redact(TrainConfig.model_validate(fields).model_dump_json()))
+    except pydantic.ValidationError:
+        return fields  # of a version that had others: the comparison names one
 
 
 def same(what: str, before: Any, now: Any) -> None:

@@ -27,11 +27,14 @@ from wm_train import (
 from wm_train.callbacks import Bar, Watch
 from wm_train.checkpoints import step_of
 from wm_train.config import TrainConfig
+from wm_train.divergence import Divergence
+from wm_train.early_stop import EarlyStop
 from wm_train.journal import Journal, read, rewind
 from wm_train.lock import only_one
 from wm_train.record import RunRecord, dataset_use
 from wm_train.redact import redact, redact_command
 from wm_train.resume import ResumableEval
+from wm_train.retention import Retention
 from wm_train.signals import Stop
 
 if TYPE_CHECKING:
@@ -121,7 +124,7 @@ def _train(
 
         # -------------------------------------------------------------------------------- trainer
         t = config.tracking
-        wandb_config = plain | {"run": record.manifest.name, "git": record.manifest.git.commit}
+        wandb_config = tracking.config_of(record.manifest)
         reserved = record.manifest.wandb or tracking.reserve(t.mode, t.project, t.entity)
         record.update(wandb=reserved)
         tracker = tracking.open_run(
@@ -178,8 +181,19 @@ def _train(
             final={"limit": e.full_limit},
             **e.model_dump(exclude={"every", "limit", "full_limit"}),
         )
-        trainer = engine.build(
-            config, run_dir, model, tokenizer, pairs.data, [watch, bar, hook, stop]
+        diverged = Divergence(run_dir / "log.jsonl", config.early_stop.max_loss)
+        early = EarlyStop(config.early_stop, record, console)
+        watchers = [watch, diverged, bar, hook, early, stop]
+        trainer = engine.build(config, run_dir, model, tokenizer, pairs.data, watchers)
+        sharing: bool = trainer.packing.shared
+        if before is not None and before.shared_prefixes is not None:
+            resume.same("the sharing of prompts", before.shared_prefixes, sharing)
+        record.update(shared_prefixes=sharing, sharing_refused=trainer.sharing_refused)
+        trainer.retention = Retention(
+            config.checkpoint.keep,
+            config.checkpoint.max_bytes,
+            best=lambda: early.best_step,
+            has_best=config.early_stop.metric is not None,
         )
 
         # ---------------------------------------------------------------------------------- train
@@ -201,7 +215,8 @@ def _train(
         engine.save(trainer.model, tokenizer, folder)
         files = provenance.file_refs(folder, run_dir)
         record.update(files=files, weights_sha256=provenance.weights_sha256(files))
-        status, cause = "finished", "finished"
+        early.name_best(record.manifest.steps)
+        status, cause = "finished", early.cause()
     except KeyboardInterrupt as error:
         status, cause = "interrupted", str(error) or "interrupted by the user"
         raise

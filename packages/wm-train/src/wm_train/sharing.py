@@ -48,7 +48,7 @@ def settle(trainer: WatermarkOrpoTrainer) -> float | None:
         "training goes on with padded batches, at about twice the tokens",
         *(model.config.model_type, why),
     )
-    trainer.stop_sharing()
+    trainer.stop_sharing(why)
     return worst
 
 

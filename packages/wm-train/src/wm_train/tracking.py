@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import netrc
 import os
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from wm_manifest import EvalReport, WandbRef
+from wm_manifest import EvalReport, RunManifest, WandbRef
 from wm_train.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -98,6 +99,16 @@ def _has_key() -> bool:
         return False
 
 
+# What the manifest has beside the run's origin, and texts that a table of runs has no room for.
+_LEFT_OUT = {"config", "templates", "samples", "evaluations", "controls", "files", "plots"}
+
+
+def config_of(manifest: RunManifest) -> dict[str, Any]:
+    """W&B's config: the fields of the run, and under `run` what its manifest says of its origin."""
+    origin: dict[str, Any] = json.loads(manifest.model_dump_json(exclude=_LEFT_OUT))
+    return manifest.config | {"run": origin}
+
+
 def reserve(mode: Mode, project: str, entity: str | None) -> WandbRef:
     """A new id, to be in the manifest before W&B hears of it: a kill must not lose it."""
     return WandbRef(
@@ -133,7 +144,11 @@ def open_run(
     )
     if resolved == "disabled":
         return Tracker(None, ref)
-    settings = wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True)
+    # Without x_disable_meta W&B keeps the raw command line with its secrets; `config` has it
+    # redacted.
+    settings = wandb.Settings(
+        silent=True, console="off", disable_git=True, disable_code=True, x_disable_meta=True
+    )
     where = {"id": run_id, "name": name, "project": project, "entity": entity, "dir": folder}
     options: dict[str, Any] = where | {"config": config, "resume": "allow", "settings": settings}
     try:

@@ -52,6 +52,7 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
         self._twins = twins
         self._head_chunk = head_chunk
         self._meter = Meter()
+        self.sharing_refused: str | None = None
         tokenizer, model = kwargs["processing_class"], kwargs["model"]
         self._attention: str = model.config._attn_implementation
         self.packing = Packing(
@@ -70,8 +71,9 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
     def _collate(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, list[Pack]]:
         return {"packs": self.packing.packs(examples)}
 
-    def stop_sharing(self) -> None:
+    def stop_sharing(self, why: str) -> None:
         """Give every sequence a row of its own from now on, padded to the longest of its pack."""
+        self.sharing_refused = why
         self.packing = replace(self.packing, shared=False)
 
     def tokenize_row(

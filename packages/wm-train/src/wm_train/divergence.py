@@ -1,0 +1,68 @@
+"""Stops a training that has diverged, before its checkpoint is saved. Mends nothing."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from wm_train.checkpoints import newest_whole
+from wm_train.errors import WmTrainError
+from wm_train.journal import read
+
+FACTOR = 10.0  # times the first line's loss, where no bound is given
+LEAST = 1.0  # a loss below it counts as this much: noise about nearly nothing is no divergence
+
+
+class DivergenceError(WmTrainError):
+    """The loss or its gradient is no number any more, or the loss is above the bound."""
+
+    exit_code = 4
+
+
+class Divergence(TrainerCallback):
+    """Raises `DivergenceError` at the first bad line of the log.
+
+    There is a line before every checkpoint, with the mean loss since the last one and the norm of
+    the last step's gradient: what was saved before the bad line is good.
+    """
+
+    def __init__(self, log: Path, max_loss: float | None) -> None:
+        self._log = log
+        self._bound = max_loss
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if logs is None or "loss" not in logs:
+            return
+        loss, norm = float(logs["loss"]), float(logs.get("grad_norm", 0.0))
+        if not math.isfinite(loss):
+            found = f"the loss is {loss}"
+        elif not math.isfinite(norm):
+            found = f"the gradient's norm is {norm}"
+        elif loss > self._limit(loss):
+            found = f"the loss is {loss:.4g}, above {self._limit(loss):.4g}"
+        else:
+            return
+        good, _ = newest_whole(Path(str(args.output_dir)))
+        saved = f"the last good checkpoint is {good}" if good else "no checkpoint was saved yet"
+        raise DivergenceError(
+            f"{found} at step {state.global_step:,}: training has diverged and was stopped; "
+            f"{saved}; lower optim.learning_rate or loss.beta and train under another --name"
+        )
+
+    def _limit(self, loss: float) -> float:
+        """Given, or from the first line that the run wrote, which an earlier attempt may have."""
+        if self._bound is None:
+            lines = read(self._log, "train")
+            first = lines[0]["loss"] if lines else loss
+            self._bound = FACTOR * max(LEAST, first)
+        return self._bound
