@@ -64,10 +64,11 @@ def verdicts(measured: Sequence[Measured]) -> list[RenderableType]:
 def generated(done: Generated) -> list[RenderableType]:
     """What a run of `wm-data generate` came to."""
     table = Table(title=f"{done.rows:,} rows from {done.prompts:,} prompts", title_justify="left")
-    for name in ("answers", "share of their colour", "perplexity without bias"):
-        table.add_column(name)
-    table.add_row("red", f"{done.red_share:.3f}", f"{done.red_perplexity:.2f}")
-    table.add_row("blue", f"{done.blue_share:.3f}", f"{done.blue_perplexity:.2f}")
+    table.add_column("mean over the rows")
+    table.add_column("", justify="right")
+    for name, value in done.means.items():
+        digits, without = (3, "") if name.endswith("share") else (2, " without bias")
+        table.add_row(name.replace("_", " ") + without, f"{value:.{digits}f}")
     speed = f"{done.tokens:,} tokens in {done.seconds:,.0f} s"
     if done.seconds:
         speed += f", {done.tokens / done.seconds:.0f} a second"
