@@ -44,7 +44,8 @@ def build(
     limit
         Keep at most this many rows.
     source
-        Where a source of the recipe is: `--source.high OWNER/NAME`, with `@REVISION`, or a path.
+        Where a source of the recipe is: a path, or `--source.high OWNER/NAME@REVISION:SPLIT,SPLIT`
+        of the hub, where revision and splits may be left out.
     on_bad_row
         What to do with an empty or missing field: stop, or drop the row and count it.
     overwrite
