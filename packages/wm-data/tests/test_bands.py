@@ -61,13 +61,21 @@ def test_the_question_is_the_split_s_own_but_for_the_text(demo, lines):
 
 def test_every_test_row_is_in_a_band_or_counted_as_not(demo, lines):
     rows = demo.manifest.splits["test"].rows
-    assert list(demo.manifest.bands) == ["16", "32", "64", "128", "256"]
+    assert list(demo.manifest.bands) == ["16", "32"]
     for name, band in demo.manifest.bands.items():
         assert band.rows + sum(band.dropped.values()) == rows
         assert band.examples == 4 * band.rows
         assert band.examples == sum(line["band"] == int(name) for line in lines)
         assert set(band.dropped) <= set(BAND_REASONS)
-    assert demo.manifest.bands["64"].dropped == {"short": rows}
+        assert band.rows == 100
+
+
+def test_by_default_there_are_five_lengths(small, tmp_path):
+    manifest = wm_data.build(small, tmp_path / "out", progress=False)
+    rows = manifest.splits["test"].rows
+    assert list(manifest.bands) == ["16", "32", "64", "128", "256"]
+    assert manifest.bands["64"].dropped == {"short": rows}
+    assert 0 < manifest.bands["16"].rows <= rows
 
 
 EVEN, ODD = " is", " the"
