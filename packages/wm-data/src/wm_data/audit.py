@@ -66,7 +66,7 @@ def fault(row: Row, red: wm_score.Score, blue: wm_score.Score, rules: AuditRules
         return "empty"
     if row.red_answer == row.blue_answer:
         return "equal answers"
-    if any(token in text for text in texts if "<" in text for token in SPECIAL_TOKENS):
+    if any(map(has_special_token, texts)):
         return "special token"
     if min(counted) < rules.min_counted:
         return "few tokens"
@@ -79,3 +79,21 @@ def fault(row: Row, red: wm_score.Score, blue: wm_score.Score, rules: AuditRules
     if blue.verdict != "blue":
         return "blue answer is not blue"
     return ""
+
+
+def text_fault(text: str, score: wm_score.Score, rules: AuditRules) -> str:
+    """The first rule that a lone text breaks, whatever its colour; empty for a sound one."""
+    if not text.strip():
+        return "empty"
+    if has_special_token(text):
+        return "special token"
+    if score.counted < rules.min_counted:
+        return "few tokens"
+    if rules.max_counted is not None and score.counted > rules.max_counted:
+        return "many tokens"
+    return ""
+
+
+def has_special_token(text: str) -> bool:
+    """Whether a text holds one of Qwen3's added tokens, such as <|im_end|>."""
+    return "<" in text and any(token in text for token in SPECIAL_TOKENS)
