@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import wm_data
-from wm_data.near import answer_shingles, prompt_shingles
 from wm_data.rows import digest, normalise
+from wm_data.shingles import answer_shingles, prompt_shingles
 
 SPLITS = ("train", "validation", "test")
 
