@@ -74,7 +74,7 @@ def build(
         names += _write_extras(folder, bands, texts)
         manifest = DatasetManifest(
             name=recipe.name,
-            recipe=recipe.model_dump(exclude_none=True),
+            recipe=record.pinned(recipe, [*opened, *unmarked]).model_dump(exclude_none=True),
             seed=seed,
             limit=limit,
             codebook=CODEBOOK,
