@@ -35,8 +35,22 @@ def test_builds_from_the_hub_at_a_recorded_commit(hub, records, write_recipe, tm
         ("hub", "someone/seeds", COMMIT),
         ("hub", "someone/seeds", COMMIT),
     ]
+    assert [source["revision"] for source in dataset.manifest.recipe["sources"]] == [COMMIT] * 2
     assert {row.prompt for row in dataset.rows("test")} == {r["prompt"] for r in records[200:]}
     assert dataset.manifest.splits["test"].rows == 100
+
+
+def test_unmarked_texts_from_the_hub(hub, records, write_recipe, write_lines, tmp_path):
+    plain = [{"answer": record["prompt"] * 4} for record in records[:20]]
+    hub.files["data/train-00000-of-00001.parquet"] = parquet(plain)
+    unmarked = {"id": "u", "hub": "someone/seeds", "columns": {"text": "answer"}}
+    recipe = write_recipe({"id": "a", "file": write_lines(records)}, unmarked=[unmarked])
+    done = hub.run("build", "--recipe", recipe, "--out", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    manifest = wm_data.read(tmp_path / "out").manifest
+    assert [(ref.kind, ref.revision) for ref in manifest.unmarked.sources] == [("hub", COMMIT)]
+    assert manifest.recipe["unmarked"][0]["revision"] == COMMIT
+    assert manifest.unmarked.texts + sum(manifest.unmarked.dropped.values()) == 20
 
 
 @pytest.mark.parametrize(

@@ -286,14 +286,14 @@ def test_an_automatic_batch_is_the_largest_that_memory_is_enough_for(
 
     from wm_eval.hf import HFGenerator
 
-    real = HFGenerator._answer
+    real = HFGenerator._advance
 
-    def answer(self: Any, *args: Any) -> Any:
+    def advance(self: Any, *args: Any) -> Any:
         if self.batch_size > largest:
             raise torch.OutOfMemoryError("no memory")
         return real(self, *args)
 
-    monkeypatch.setattr(HFGenerator, "_answer", answer)
+    monkeypatch.setattr(HFGenerator, "_advance", advance)
     code, _, err = run(
         capsys, "--model", model_dir, "--data", dataset_dir, "--limit", 1, "--device", "cpu",
         "--max-new-tokens", 2, "--batch-size", "auto", "--out", tmp_path / "e",

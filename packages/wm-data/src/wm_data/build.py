@@ -15,7 +15,7 @@ from wm_data.bands import Band, cut_bands
 from wm_data.card import render_card
 from wm_data.examples import EXAMPLES_PER_ROW, examples
 from wm_data.mix import mix
-from wm_data.near import drop_near
+from wm_data.near import drop_near, near_check
 from wm_data.progress import tracked
 from wm_data.recipe import Recipe, Role, load_recipe, place_sources
 from wm_data.rows import digest
@@ -74,7 +74,7 @@ def build(
         names += _write_extras(folder, bands, texts)
         manifest = DatasetManifest(
             name=recipe.name,
-            recipe=recipe.model_dump(exclude_none=True),
+            recipe=record.pinned(recipe, [*opened, *unmarked]).model_dump(exclude_none=True),
             seed=seed,
             limit=limit,
             codebook=CODEBOOK,
@@ -88,7 +88,7 @@ def build(
                 "subjects_in_two_splits": record.in_two_splits(
                     splits, lambda item: item.row.subject
                 ),
-                "near_duplicates": near.model_dump() if near else "not looked for",
+                "near_duplicates": near_check(near) if near else "not looked for",
             },
             templates=record.template_refs(),
             packages={

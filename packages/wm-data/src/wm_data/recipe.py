@@ -138,7 +138,7 @@ class NearRules(Strict):
     """How alike two texts of different splits may be: below this Jaccard index of shingles."""
 
     threshold: float = pydantic.Field(default=0.8, gt=0, le=1)
-    permutations: int = pydantic.Field(default=128, ge=16)
+    permutations: int | None = None  # of earlier recipes: the search is exact and needs none
 
 
 class BandRules(Strict):

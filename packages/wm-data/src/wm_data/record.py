@@ -9,11 +9,26 @@ import wm_prompts
 from wm_data.audit import REASONS, Measured
 from wm_data.bands import BAND_REASONS, Band
 from wm_data.examples import EXAMPLES_PER_ROW, template_ids
-from wm_data.recipe import Source, TextSource
+from wm_data.recipe import Recipe, Source, TextSource
 from wm_data.rows import Row, Text
-from wm_data.sources import Opened
+from wm_data.sources import Opened, S
 from wm_data.unmarked import TEXT_REASONS, Texts
 from wm_manifest import BandCounts, SourceRef, SplitCounts, TemplateRef, UnmarkedCounts
+
+AnyOpened = Opened[Source, Row] | Opened[TextSource, Text]
+
+
+def pinned(recipe: Recipe, opened: Iterable[AnyOpened]) -> Recipe:
+    """The recipe with the commits that were read: built again, it reads the same."""
+    revisions = {item.source.id: item.revision for item in opened if item.source.hub}
+
+    def pin(source: S) -> S:
+        if source.id not in revisions:
+            return source
+        return source.model_copy(update={"revision": revisions[source.id]})
+
+    sources, unmarked = [*map(pin, recipe.sources)], [*map(pin, recipe.unmarked)]
+    return recipe.model_copy(update={"sources": sources, "unmarked": unmarked})
 
 
 def source_refs(
@@ -53,7 +68,7 @@ def band_counts(bands: Iterable[Band]) -> dict[str, BandCounts]:
 
 
 def _ref(
-    opened: Opened[Source, Row] | Opened[TextSource, Text],
+    opened: AnyOpened,
     read: Mapping[str, int],
     kept: Mapping[str, int],
 ) -> SourceRef:

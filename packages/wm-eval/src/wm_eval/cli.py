@@ -67,7 +67,7 @@ def evaluate_command(
     extras
         Base model, texts in length bands, the model's own texts: more to ask, no other figure.
     out
-        Folder for eval.json and samples.jsonl; a killed evaluation goes on there.
+        Folder for eval.json, samples.jsonl and samples.parquet; a killed evaluation goes on there.
     split
         Split of the dataset.
     limit
@@ -145,7 +145,8 @@ def evaluate_command(
     console = Console()
     console.print(table(report, every_figure=all_figures))
     if out is not None:
-        console.print(f"written: {out / 'eval.json'}, {out / 'samples.jsonl'}", soft_wrap=True)
+        written = ", ".join(str(out / f"samples.{kind}") for kind in ("jsonl", "parquet"))
+        console.print(f"written: {out / 'eval.json'}, {written}", soft_wrap=True)
     if notes := warning(report):
         print(notes, file=sys.stderr)
     return 0 if report.valid else FAILED_CONTROL

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from wm_eval import answers as answers_file
-from wm_eval import items, metrics
+from wm_eval import items, metrics, samples_table
 from wm_eval.asking import ask, ask_base, weigh
 from wm_eval.controls import run_controls
 from wm_eval.errors import WmEvalError
@@ -55,7 +55,7 @@ def evaluate(
     base: PreTrainedModel | Literal["auto"] | None = "auto",
     base_ref: ModelRef | None = None,
 ) -> EvalReport:
-    """Evaluate a loaded model on both tasks; write eval.json and samples.jsonl into `out` if given.
+    """Evaluate a loaded model on both tasks; write what `wm-eval --out` does into `out` if given.
 
     The defaults of sampling are those of Qwen3's card for its non-thinking mode. `limit` takes the
     first so many prompts and texts, the same ones for the same seed. `max_new_tokens=None` allows
@@ -175,6 +175,7 @@ def evaluate_with(
         folder = Path(out)
         folder.mkdir(parents=True, exist_ok=True)
         answers_file.write(answers, folder / "samples.jsonl")
+        samples_table.write(answers, folder / samples_table.NAME)
         save(report, folder / "eval.json")
     if partial is not None:
         partial.discard()
