@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,30 @@ def test_an_adapter_of_another_shape_or_without_weights(
     code, _, err = run(capsys, "--model", wider, "--adapter", adapter_dir, "--data", dataset_dir)
     assert code == 2
     assert "has no adapter_model.safetensors" in err
+
+
+@pytest.mark.parametrize(("layers", "message"), [(1, "2 of its weights"), (4, "4 of the model's")])
+def test_an_adapter_of_another_depth_is_not_put_on_in_part(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    tokenizer: Any,
+    adapter_dir: Path,
+    dataset_dir: Path,
+    make_model: Callable[..., Any],
+    layers: int,
+    message: str,
+) -> None:
+    """PEFT only warns of it: what fits is put on, and the rest stays as it is."""
+    other = tmp_path / "other"
+    make_model(num_hidden_layers=layers).save_pretrained(other)
+    tokenizer.save_pretrained(other)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Found missing adapter keys")
+        code, _, err = run(
+            capsys, "--model", other, "--adapter", adapter_dir, "--data", dataset_dir
+        )
+    assert code == 2
+    assert message in err.splitlines()[-1]
 
 
 @pytest.fixture
