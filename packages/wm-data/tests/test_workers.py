@@ -2,7 +2,10 @@
 
 import multiprocessing
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -38,3 +41,40 @@ def test_an_error_of_the_input_ends_the_workers():
     while multiprocessing.active_children() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not multiprocessing.active_children()
+
+
+KILLED = """
+import multiprocessing, time
+from wm_data.workers import in_order
+if __name__ == "__main__":
+    for _ in in_order(abs, (("", n) for n in range(99)), 2, 0):
+        print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+        time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_workers_end_when_their_main_process_is_killed(tmp_path):
+    (tmp_path / "main.py").write_text(KILLED)
+    main = subprocess.Popen(
+        [sys.executable, tmp_path / "main.py"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    workers = [int(pid) for pid in main.stdout.readline().split()]
+    assert workers
+    main.kill()
+    main.wait()
+    main.stdout.close()
+    deadline = time.monotonic() + 60
+    while (left := [pid for pid in workers if alive(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not left
+
+
+def alive(pid):
+    """Whether a process runs; one that has ended may still wait for its new parent to look."""
+    try:
+        os.kill(pid, 0)
+        state = Path(f"/proc/{pid}/stat")
+        return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import TypeVar
 
 from wm_data.errors import WmDataError
@@ -34,7 +35,7 @@ def in_order(
     more = next(left, None)
     if more is None:
         return
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_leave_interrupts)
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin)
     waiting: deque[tuple[K, Future[R]]] = deque()
     try:
         for kept, sent in chain((more,), left):
@@ -63,6 +64,14 @@ def _result(kept: K, future: Future[R]) -> tuple[K, R]:
     return kept, future.result()
 
 
-def _leave_interrupts() -> None:
-    """Ctrl-C is the main process's to answer: it ends the pool."""
+def _begin() -> None:
+    """Ctrl-C is the main process's to answer; when that one is killed, its workers end too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
