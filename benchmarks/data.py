@@ -5,10 +5,10 @@
 Makes N rows with two answers of about 250 tokens each (words drawn from the vocabulary by Zipf's
 law, with a lean to even or odd ids), then builds the same dataset twice, each in its own process:
 once by `wm_data.build`, once by maps that score with `tokenizers` and numpy, filter, and write the
-same examples to parquet. Ours is one process and also cuts texts to length bands, which the plain
-way leaves out; the plain way's tokenizer uses every core, and with P its maps run in P processes.
-Seconds are wall time without imports and without making the tokenizer; CPU seconds are those of all
-threads and processes of the way, memory is the peak of its main process.
+same examples to parquet. Ours has as many workers as there are cores and also cuts texts to length
+bands, which the plain way leaves out; the plain way's tokenizer uses every core, and with P its
+maps run in P processes. Seconds are wall time without imports and without making the tokenizer; CPU
+seconds are those of all threads and processes of the way, memory is its peak over all processes.
 """
 
 from __future__ import annotations
@@ -113,10 +113,13 @@ def child(way: str, folder: Path, procs: int) -> dict[str, float]:
 
 def ours(folder: Path) -> None:
     import wm_data
+    from wm_data.workers import cores
 
     begun = started()
-    manifest = wm_data.build(folder / "recipe.yaml", folder / "ours", progress=False)
-    report(begun, sum(counts.examples for counts in manifest.splits.values()))
+    manifest = wm_data.build(
+        folder / "recipe.yaml", folder / "ours", progress=False, workers=cores()
+    )
+    report(begun, sum(counts.examples for counts in manifest.splits.values()), cores())
 
 
 def plain(folder: Path, procs: int | None) -> None:
@@ -201,7 +204,7 @@ def plain(folder: Path, procs: int | None) -> None:
         part = part.map(expand, batched=True, remove_columns=part.column_names, num_proc=procs)
         part.to_parquet(str(folder / f"{split}.parquet"))
         total += len(part)
-    report(begun, total)
+    report(begun, total, procs or 0)
 
 
 def started() -> tuple[float, float]:
@@ -213,10 +216,12 @@ def cpu_seconds() -> float:
     return sum(os.times()[:4])
 
 
-def report(begun: tuple[float, float], examples: int) -> None:
+def report(begun: tuple[float, float], examples: int, procs: int) -> None:
     seconds, cpu = time.perf_counter() - begun[0], cpu_seconds() - begun[1]
     unit = 1 << 20 if sys.platform == "darwin" else 1 << 10  # bytes there, KiB elsewhere
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    # Of the children only the largest one's is told: as many of them are no less than all.
+    peak += procs * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit
     found = {"seconds": seconds, "cpu_seconds": cpu, "peak_MiB": peak, "examples": examples}
     print(json.dumps(found))
 

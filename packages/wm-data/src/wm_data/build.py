@@ -39,13 +39,17 @@ def build(
     overwrite: bool = False,
     on_bad_row: OnBadRow = "error",
     places: Mapping[str, str] | None = None,
+    workers: int = 1,
 ) -> DatasetManifest:
     """Build the folder `out` and return its manifest; `WmDataError` for what a user can cause.
 
     `limit` keeps about that many rows, at least one of every split, the same ones every time. The
     folder appears whole or not at all, with the same bytes for the same recipe, sources and seed.
-    `places` says where named sources are read from. Rows that are sound but not wanted (weights,
-    caps, limit) are counted in the manifest, and only faulty ones listed in dropped.jsonl.
+    `places` says where named sources are read from. With more than one of `workers` the rows of a
+    long source are judged in as many processes; a script that asks for it needs the guard
+    `if __name__ == "__main__"`, and the bytes are the same. Rows that are sound but not wanted
+    (weights, caps, limit) are counted in the manifest, and only faulty ones listed in
+    dropped.jsonl.
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
@@ -55,7 +59,8 @@ def build(
         # Held-out sources first: of two equal rows the audit drops the later one.
         first = sorted(opened, key=lambda item: item.source.role != "heldout")
         rows = (row for source in first for row in source.rows)
-        measured = list(audit(tracked(rows, "reading and auditing rows", progress), recipe.audit))
+        rows = tracked(rows, "reading and auditing rows", progress)
+        measured = list(audit(rows, recipe.audit, workers))
         roles: dict[str, Role] = {source.id: source.role for source in recipe.sources}
         splits, lost = split((item for item in measured if item.kept), roles, recipe.shares)
         near = recipe.near_duplicates

@@ -29,6 +29,7 @@ def build(
     limit: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     source: dict[str, str] | None = None,
     on_bad_row: Literal["error", "skip"] = "error",
+    workers: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     overwrite: bool = False,
 ) -> None:
     """Build a dataset folder.
@@ -48,15 +49,19 @@ def build(
         of the hub, where revision and splits may be left out.
     on_bad_row
         What to do with an empty or missing field: stop, or drop the row and count it.
+    workers
+        Processes that judge the rows of a long source; as many as there are cores if not given.
     overwrite
         Replace the folder if it is there.
     """
     from wm_data.build import build as run
     from wm_data.show import summary
+    from wm_data.workers import cores
 
     manifest = run(
-        recipe, out, seed, limit, overwrite=overwrite, on_bad_row=on_bad_row, places=source
-    )
+        recipe, out, seed, limit, overwrite=overwrite, on_bad_row=on_bad_row, places=source,
+        workers=workers or cores(),
+    )  # fmt: skip
     Console().print(*summary(manifest, out), sep="\n")
 
 
@@ -106,11 +111,12 @@ def audit(
     from wm_data.report import write_report
     from wm_data.show import verdicts
     from wm_data.sources import open_source
+    from wm_data.workers import cores
 
     recipe = recipe_of(source)
     opened = [open_source(item, seed, on_bad_row) for item in recipe.sources]
     rows = (row for item in opened for row in item.rows)
-    measured = list(judge(tracked(rows, "auditing rows", True), recipe.audit))
+    measured = list(judge(tracked(rows, "auditing rows", True), recipe.audit, cores()))
     write_report(measured, source, out, overwrite)
     Console().print(*verdicts(measured), f"written: {out / 'audit.html'}", sep="\n")
 
