@@ -37,7 +37,7 @@ class Band:
     counted: int
     rows: int = 0
     lines: list[tuple[Example, str]] = field(default_factory=lambda: [])
-    dropped: Counter[str] = field(default_factory=lambda: Counter())
+    dropped: Counter[str] = field(default_factory=Counter[str])
 
 
 def cut_bands(items: Sequence[Measured], split: str, seed: int, rules: BandRules) -> list[Band]:

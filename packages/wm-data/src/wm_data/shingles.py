@@ -6,6 +6,7 @@ As strings for reading, and as 64-bit hashes, sorted, for comparing many: see do
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ PROMPT_CHARACTERS = 5  # prompts are short: overlapping runs of characters
 ANSWER_WORDS = 3  # answers are long: overlapping runs of words
 
 Hashes = npt.NDArray[np.uint64]  # (shingles,) sorted, each once
-Places = npt.NDArray[np.int64]  # (shingles,) characters
+Places = npt.NDArray[np.integer[Any]]  # (shingles,) characters
 
 # Odd, so that it has an inverse modulo 2^64 (Knuth's constant for multiplicative hashing).
 BASE = 6364136223846793005

@@ -88,9 +88,11 @@ def _example_batch(examples: list[Example]) -> pa.RecordBatch:
 
 
 def _band_batch(lines: list[tuple[Example, str, int]]) -> pa.RecordBatch:
-    examples, texts, bands = zip(*lines, strict=True)
-    arrays = _example_batch(list(examples)).columns
-    arrays += [pa.array(texts, pa.string()), pa.array(bands, pa.int32())]
+    arrays = _example_batch([example for example, _, _ in lines]).columns
+    arrays += [
+        pa.array([text for _, text, _ in lines], pa.string()),
+        pa.array([band for _, _, band in lines], pa.int32()),
+    ]
     return pa.RecordBatch.from_arrays(arrays, schema=BAND_COLUMNS)
 
 
