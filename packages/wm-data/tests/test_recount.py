@@ -28,7 +28,7 @@ def mixed(tmp_path_factory, records):
         {**a[6], "prompt": heldout[3]["prompt"].upper()},
     ]
     plain = [{"text": f"{row['red_answer']} {row['blue_answer']}"} for row in a[:30]]
-    plain += [{"text": "Yes."}, {"text": heldout[0]["red_answer"]}]
+    plain += [{"text": "Yes."}, {"text": a[9]["red_answer"]}]
     files = {"a": [*a, *faulty], "b": b, "h": heldout, "u": plain}
     for name, lines in files.items():
         text = "".join(json.dumps(line) + "\n" for line in lines)

@@ -56,6 +56,8 @@ def build(
     recipe = place_sources(recipe, places or {})
     with staged(Path(out), overwrite) as folder:
         opened = [open_source(source, seed, on_bad_row) for source in recipe.sources]
+        # Found now and read later: one that is not there is known before the rows are read.
+        unmarked = [open_texts(source, seed, on_bad_row) for source in recipe.unmarked]
         # Held-out sources first: of two equal rows the audit drops the later one.
         first = sorted(opened, key=lambda item: item.source.role != "heldout")
         rows = (row for source in first for row in source.rows)
@@ -70,9 +72,8 @@ def build(
         splits["train"], left_out = mix(splits["train"], recipe.sources, seed)
         dropped = [item for item in measured if not item.kept] + lost
         check_left(splits, [*dropped, *left_out])
-        unmarked = [open_texts(source, seed, on_bad_row) for source in recipe.unmarked]
         found = tracked((text for item in unmarked for text in item.rows), "texts", progress)
-        texts = choose_texts(found, recipe.unmarked, splits, recipe.audit, seed, limit)
+        texts = choose_texts(found, recipe, measured, splits, seed, limit)
         splits, beyond = _chosen(splits, seed, limit)
         bands = cut_bands(splits["test"], "test", seed, recipe.bands)
         names = [*_write(folder, splits, seed, progress), _write_dropped(folder, dropped)]

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import wm_score
 from wm_data.audit import REASONS, Measured, text_fault
-from wm_data.recipe import AuditRules, TextSource
+from wm_data.recipe import Recipe
 from wm_data.rows import Text, digest, normalise
-from wm_data.split import SPLITS
 
 # Why an unmarked text is left out, in the order in which they are tested.
 TEXT_REASONS = {
@@ -35,29 +34,28 @@ class Texts:
 
 def choose_texts(
     texts: Iterable[Text],
-    sources: Sequence[TextSource],
+    recipe: Recipe,
+    rows: Iterable[Measured],
     splits: Mapping[str, Sequence[Measured]],
-    rules: AuditRules,
     seed: int,
     limit: int | None,
 ) -> Texts:
-    """Sound texts that are no row's answer, and whose prompt is not trained on.
+    """Sound texts that are no answer of any of `rows`, and whose prompt is not trained on.
 
     Length is judged by the rows' rules and colour not at all: the rule's false positives among
     these texts are what they are for. `cap` and `limit` keep texts drawn from the seed.
     """
     trained = {item.group for name in ("train", "validation") for item in splits[name]}
     seen: dict[str, str] = {}
-    for name in SPLITS if sources else ():  # every answer is normalised: not for nothing
-        for item in splits[name]:
-            for answer in (item.row.red_answer, item.row.blue_answer):
-                seen[digest(normalise(answer))] = "marked"
+    for item in rows if recipe.unmarked else ():  # every answer is normalised: not for nothing
+        for answer in (item.row.red_answer, item.row.blue_answer):
+            seen[digest(normalise(answer))] = "marked"
     read, dropped = Counter[str](), Counter[str]()
     sound: list[Text] = []
     for text in texts:
         read[text.source] += 1
         key = digest(normalise(text.text))
-        reason = text_fault(text.text, wm_score.score(text.text), rules)
+        reason = text_fault(text.text, wm_score.score(text.text), recipe.audit)
         found = seen.get(key, "")
         reason = reason or (found if found == "marked" else "")
         if not reason and text.prompt and text.group in trained:
@@ -68,7 +66,7 @@ def choose_texts(
         else:
             seen[key] = "duplicate"
             sound.append(text)
-    room = {source.id: source.cap or len(sound) for source in sources}
+    room = {source.id: source.cap or len(sound) for source in recipe.unmarked}
     kept: list[Text] = []
     for text in sorted(sound, key=lambda text: digest(f"{seed}\n{text.text_id}")):
         if room[text.source] <= 0:
