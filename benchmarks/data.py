@@ -1,12 +1,14 @@
 """Times wm-data's build against the plain way, `datasets.map` with `tokenizers`. Prints JSON.
 
-    python benchmarks/data.py [--rows N] [--seed S]
+    python benchmarks/data.py [--rows N] [--seed S] [--plain-procs P]
 
 Makes N rows with two answers of about 250 tokens each (words drawn from the vocabulary by Zipf's
 law, with a lean to even or odd ids), then builds the same dataset twice, each in its own process:
 once by `wm_data.build`, once by maps that score with `tokenizers` and numpy, filter, and write the
-same examples to parquet. Seconds are wall time without imports and without making the tokenizer;
-memory is the process's peak.
+same examples to parquet. Ours has as many workers as there are cores and also cuts texts to length
+bands, which the plain way leaves out; the plain way's tokenizer uses every core, and with P its
+maps run in P processes. Seconds are wall time without imports and without making the tokenizer; CPU
+seconds are those of all threads and processes of the way, memory is its peak over all processes.
 """
 
 from __future__ import annotations
@@ -32,11 +34,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="wm-data against datasets.map with tokenizers")
     parser.add_argument("--rows", type=int, default=120_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--plain-procs", type=int, default=1)
     parser.add_argument("--child", nargs=2, metavar=("WAY", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         way, folder = options.child
-        {"ours": ours, "plain": plain}[way](Path(folder))
+        if way == "ours":
+            ours(Path(folder))
+        else:
+            plain(Path(folder), options.plain_procs if options.plain_procs > 1 else None)
         return 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -47,13 +53,15 @@ def main() -> int:
                 name: metadata.version(name) for name in ("wm-data", "datasets", "tokenizers")
             },
             "rows": options.rows,
-            "ours": child("ours", folder),
-            "plain": child("plain", folder),
+            "plain_procs": options.plain_procs,
+            "ours": child("ours", folder, options.plain_procs),
+            "plain": child("plain", folder, options.plain_procs),
         }
     if result["ours"]["examples"] != result["plain"]["examples"]:
         print("error: the two ways kept different rows", file=sys.stderr)
         return 1
-    result["ratio"] = result["plain"]["seconds"] / result["ours"]["seconds"]
+    for name in ("seconds", "cpu_seconds"):
+        result[f"ratio_{name}"] = result["plain"][name] / result["ours"][name]
     print(json.dumps(result, indent=2))
     return 0
 
@@ -93,10 +101,10 @@ def make_rows(folder: Path, rows: int, seed: int) -> None:
     (folder / "recipe.yaml").write_text(json.dumps(recipe))
 
 
-def child(way: str, folder: Path) -> dict[str, float]:
+def child(way: str, folder: Path, procs: int) -> dict[str, float]:
     cache = {"HF_HOME": str(folder / "cache"), "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
     done = subprocess.run(
-        [sys.executable, __file__, "--child", way, str(folder)],
+        [sys.executable, __file__, "--child", way, str(folder), "--plain-procs", str(procs)],
         check=True, capture_output=True, text=True,
         env={**os.environ, **cache},
     )  # fmt: skip
@@ -105,13 +113,16 @@ def child(way: str, folder: Path) -> dict[str, float]:
 
 def ours(folder: Path) -> None:
     import wm_data
+    from wm_data.workers import cores
 
-    begun = time.perf_counter()
-    manifest = wm_data.build(folder / "recipe.yaml", folder / "ours", progress=False)
-    report(begun, sum(counts.examples for counts in manifest.splits.values()))
+    begun = started()
+    manifest = wm_data.build(
+        folder / "recipe.yaml", folder / "ours", progress=False, workers=cores()
+    )
+    report(begun, sum(counts.examples for counts in manifest.splits.values()), cores())
 
 
-def plain(folder: Path) -> None:
+def plain(folder: Path, procs: int | None) -> None:
     """What one would write with `datasets` and `tokenizers` alone."""
     import datasets
     import numpy as np
@@ -180,26 +191,39 @@ def plain(folder: Path) -> None:
                     out["rejected"].append([{"role": "assistant", "content": rejected}])
         return out
 
-    begun = time.perf_counter()
+    begun = started()
     rows = datasets.Dataset.from_parquet(str(folder / "seeds.parquet"))
-    rows = rows.map(audit, batched=True).filter(lambda kept: kept, input_columns="kept")
+    rows = rows.map(audit, batched=True, num_proc=procs)
+    rows = rows.filter(lambda kept: kept, input_columns="kept")
     total = 0
     for split in ("train", "validation", "test"):
         part = rows.filter(
             lambda group, split=split: split_of(group, "both", recipe.shares) == split,
             input_columns="group",
         )
-        part = part.map(expand, batched=True, remove_columns=part.column_names)
+        part = part.map(expand, batched=True, remove_columns=part.column_names, num_proc=procs)
         part.to_parquet(str(folder / f"{split}.parquet"))
         total += len(part)
-    report(begun, total)
+    report(begun, total, procs or 0)
 
 
-def report(begun: float, examples: int) -> None:
-    seconds = time.perf_counter() - begun
+def started() -> tuple[float, float]:
+    return time.perf_counter(), cpu_seconds()
+
+
+def cpu_seconds() -> float:
+    """Of this process and of those that it started and that have ended."""
+    return sum(os.times()[:4])
+
+
+def report(begun: tuple[float, float], examples: int, procs: int) -> None:
+    seconds, cpu = time.perf_counter() - begun[0], cpu_seconds() - begun[1]
     unit = 1 << 20 if sys.platform == "darwin" else 1 << 10  # bytes there, KiB elsewhere
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    print(json.dumps({"seconds": seconds, "peak_MiB": peak, "examples": examples}))
+    # Of the children only the largest one's is told: as many of them are no less than all.
+    peak += procs * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit
+    found = {"seconds": seconds, "cpu_seconds": cpu, "peak_MiB": peak, "examples": examples}
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -32,6 +32,8 @@ SUBCOMMANDS = (
     "presets",
     "calibrate",
     "replay",
+    "status",
+    "runs",
 )
 
 

@@ -89,6 +89,53 @@ def test_a_base_of_the_hub_is_recorded_at_its_commit(
     assert Place(tmp_path, hub_env).python(BASE_OF_THE_HUB).split() == ["True"]
 
 
+ADAPTERS_OF_THE_HUB = """
+from pathlib import Path
+import peft, transformers
+from huggingface_hub import HfApi
+from wm_eval import WmEvalError, load_model
+from wm_train import demo_base
+
+demo_base.build(Path("base"), 0)
+model = transformers.AutoModelForCausalLM.from_pretrained("base")
+model.name_or_path = "me/below"
+config = peft.LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM")
+lora = peft.get_peft_model(model, config)
+lora.save_pretrained("lora", save_embedding_layers=False)
+for name, folder, files in (
+    ("me/below", "base", None), ("me/other", "base", None),
+    ("me/adapter", "lora", None), ("me/half", "lora", ["adapter_config.json"]),
+):
+    HfApi().create_repo(name)
+    HfApi().upload_folder(repo_id=name, folder_path=folder, allow_patterns=files)
+for given in (
+    ("me/below", "me/adapter"), ("me/below", "me/other"), ("me/other", "me/adapter"),
+    ("me/below", "me/half"), ("me/below", "me/nothing"), ("me/adapter", None),
+):
+    try:
+        print("loaded", type(load_model(*given)[0]).__name__)
+    except WmEvalError as error:
+        print("refused", error)
+"""
+
+
+def test_adapters_of_the_hub_that_do_not_fit_are_told_apart(
+    hub_env: dict[str, str], tmp_path: Path
+) -> None:
+    said = Place(tmp_path, hub_env).python(ADAPTERS_OF_THE_HUB).splitlines()
+    expected = (
+        "loaded PeftModelForCausalLM",
+        "refused me/other is a whole model and no adapter",
+        "refused the adapter me/adapter was made for me/below, not for me/other",
+        "refused me/half has no adapter_model.safetensors",
+        "refused adapter me/nothing cannot be read from the hub",
+        "refused me/adapter is an adapter and not a model",
+    )
+    assert len(said) == len(expected), said
+    for line, start in zip(said, expected, strict=True):
+        assert line.startswith(start)
+
+
 @pytest.mark.slow
 def test_evaluating_the_published_model_gives_the_runs_own_figures(
     place: Place, stranger: Place

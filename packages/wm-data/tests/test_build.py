@@ -12,6 +12,7 @@ import pytest
 
 import wm_data
 import wm_prompts
+from wm_data import audit
 from wm_data.split import split_of
 
 SPLITS = ("train", "validation", "test")
@@ -154,6 +155,19 @@ def test_same_seed_gives_the_same_bytes(files, tmp_path):
         if path.is_file()
     }
     assert again == files
+
+
+def test_any_number_of_workers_gives_the_same_bytes(small, tmp_path, monkeypatch):
+    wm_data.build(small, tmp_path / "one", progress=False)
+    monkeypatch.setattr(audit, "PART_ROWS", 25)
+    monkeypatch.setattr(audit, "PARTS_ALONE", 2)  # and ten parts by two processes
+    wm_data.build(small, tmp_path / "two", progress=False, workers=2)
+    one, two = (
+        {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.*")}
+        for folder in (tmp_path / "one", tmp_path / "two")
+    )
+    assert one == two
+    assert len(one) >= 10
 
 
 def test_other_seed_keeps_the_splits_but_not_the_rows(demo, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import operator
+from collections import Counter
 
 import pytest
 
@@ -88,6 +89,28 @@ def test_every_row_passes_the_audit_and_is_as_long_in_both_colours(run, tmp_path
         assert long <= 1.15 * short
     assert len({row["prompt"] for row in rows}) == len(rows)
     assert f"{len(rows)} rows from 12 prompts" in " ".join(capsys.readouterr().out.split())
+
+
+def test_unmarked_texts_are_sampled_without_bias_and_whatever_their_colour(run, tmp_path, capsys):
+    assert run("--unmarked", "--per-prompt", "3", "--min-counted", "5") == 0
+    rows = lines(tmp_path / "rows.jsonl")
+    assert 30 <= len(rows) <= 36
+    assert len({row["text"] for row in rows}) == len(rows)
+    assert max(Counter(row["prompt"] for row in rows).values()) == 3
+    scores = [wm_score.score(row["text"]) for row in rows]
+    assert min(score.counted for score in scores) >= 5
+    assert all(row["text"].strip() == row["text"] for row in rows)
+    even, odd = sum(score.even for score in scores), sum(score.odd for score in scores)
+    assert 0.4 < even / (even + odd) < 0.6  # with a bias of 1 it is .73
+    assert len({score.verdict for score in scores}) > 1
+    assert f"{len(rows)} rows from 36 prompts" in " ".join(capsys.readouterr().out.split())
+    assert run("--unmarked", "--bias", "1") == 2
+    assert "--unmarked writes without a bias; got --bias 1.0" in capsys.readouterr().err
+
+
+def test_the_prompts_of_a_dataset_are_those_of_its_test_split(demo):
+    found = {prompt.text for prompt in read_prompts(str(demo.path))}
+    assert found == {row.prompt for row in demo.rows("test")}
 
 
 def test_what_it_writes_is_a_source(run, tmp_path, write_recipe):

@@ -35,8 +35,22 @@ def test_builds_from_the_hub_at_a_recorded_commit(hub, records, write_recipe, tm
         ("hub", "someone/seeds", COMMIT),
         ("hub", "someone/seeds", COMMIT),
     ]
+    assert [source["revision"] for source in dataset.manifest.recipe["sources"]] == [COMMIT] * 2
     assert {row.prompt for row in dataset.rows("test")} == {r["prompt"] for r in records[200:]}
     assert dataset.manifest.splits["test"].rows == 100
+
+
+def test_unmarked_texts_from_the_hub(hub, records, write_recipe, write_lines, tmp_path):
+    plain = [{"answer": record["prompt"] * 4} for record in records[:20]]
+    hub.files["data/train-00000-of-00001.parquet"] = parquet(plain)
+    unmarked = {"id": "u", "hub": "someone/seeds", "columns": {"text": "answer"}}
+    recipe = write_recipe({"id": "a", "file": write_lines(records)}, unmarked=[unmarked])
+    done = hub.run("build", "--recipe", recipe, "--out", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    manifest = wm_data.read(tmp_path / "out").manifest
+    assert [(ref.kind, ref.revision) for ref in manifest.unmarked.sources] == [("hub", COMMIT)]
+    assert manifest.recipe["unmarked"][0]["revision"] == COMMIT
+    assert manifest.unmarked.texts + sum(manifest.unmarked.dropped.values()) == 20
 
 
 @pytest.mark.parametrize(
@@ -67,6 +81,49 @@ def test_no_network(hub, tmp_path):
     assert "could not be loaded" in done.stderr
     assert "check the network" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_other_split_names_are_named_and_can_be_mapped(hub, records, write_recipe, tmp_path):
+    """What a user sees who does not know the splits: what there is, and then two ways to map it."""
+    hub.files["data/even-00000-of-00001.parquet"] = parquet(records[:150])
+    hub.files["data/odd-00000-of-00001.parquet"] = parquet(records[150:200])
+    hub.files["data/rest-00000-of-00001.parquet"] = parquet(records[200:])
+    sources = [
+        {"id": "a", "hub": "someone/seeds", "role": "train"},
+        {"id": "b", "hub": "someone/seeds", "role": "heldout"},
+    ]
+    out = tmp_path / "out"
+
+    def build(*options):
+        recipe = write_recipe(*sources)
+        return hub.run("build", "--recipe", recipe, "--out", str(out), "--overwrite", *options)
+
+    done = build()
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: hub dataset someone/seeds: has no split heldout or held_out or holdout or test or "
+        "eval or validation; it has even, odd, rest; name those to read, in the recipe (source b, "
+        "splits: [...]) or in the command: --source.b someone/seeds:SPLIT,SPLIT\n"
+    )
+    assert not out.exists()
+    done = build("--source.b", "someone/seeds:rest")  # and then the other one
+    assert "has no split train or training; it has even, odd, rest; " in done.stderr
+    assert "--source.a someone/seeds:SPLIT,SPLIT" in done.stderr
+    done = build("--source.a", "someone/seeds@v1:even,odd", "--source.b", "someone/seeds:rest")
+    assert done.returncode == 0, done.stderr
+    by_command = wm_data.read(out)
+    assert by_command.manifest.recipe["sources"][0]["splits"] == ["even", "odd"]
+    assert {row.prompt for row in by_command.rows("test")} == {r["prompt"] for r in records[200:]}
+    read = {source.id: source.rows_read for source in by_command.manifest.sources}
+    assert read == {"a": 200, "b": 100}
+    sources[0]["splits"], sources[1]["splits"] = ["odd", "even"], ["rest"]
+    done = build()
+    assert done.returncode == 0, done.stderr
+    by_recipe = wm_data.read(out)
+    for split in by_recipe.manifest.splits:
+        assert {row.row_id for row in by_recipe.rows(split)} == {
+            row.row_id for row in by_command.rows(split)
+        }
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,21 @@
 
 import itertools
 
+import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 import wm_data
-from wm_data.near import answer_shingles, jaccard, prompt_shingles
+from wm_data.near import _Index
+from wm_data.shingles import (
+    answer_hashes,
+    answer_shingles,
+    jaccard,
+    prompt_hashes,
+    prompt_shingles,
+)
 
-pytest.importorskip("datasketch")
 NEAR = {"threshold": 0.8}
 
 
@@ -39,7 +48,9 @@ def apart(records):
 def test_rows_that_are_apart_stay(apart, write_recipe, write_lines, tmp_path):
     manifest, _ = build(write_recipe, write_lines, tmp_path, *apart, near_duplicates=NEAR)
     assert manifest.dropped == {}
-    assert manifest.checks["near_duplicates"] == {"threshold": 0.8, "permutations": 128}
+    assert manifest.checks["near_duplicates"] == {
+        "threshold": 0.8, "prompt_characters": 5, "answer_words": 3
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -85,3 +96,44 @@ def test_no_pair_above_the_threshold_is_left(records, write_recipe, write_lines,
                 (a.red_answer, a.blue_answer), (b.red_answer, b.blue_answer)
             ):
                 assert jaccard(answer_shingles(x), answer_shingles(y)) < 0.6
+
+
+WORDS = st.lists(
+    st.sampled_from(["a", "bb", "Ab", "c.", "\u00e9", "\0", "\0\0", "\ud800", "\U0001f600"])
+)
+TEXTS = st.one_of(st.text(max_size=40), WORDS.map(" ".join))
+
+
+@given(TEXTS, TEXTS)
+@example("", "")
+@example("a a a a a a", "a a a")
+@example("one two", "one two three four")
+def test_hashes_compare_as_the_shingles_do(one, two):
+    for shingles, hashes in ((prompt_shingles, prompt_hashes), (answer_shingles, answer_hashes)):
+        a, b = shingles(one), shingles(two)
+        x, y = hashes(one), hashes(two)
+        assert (len(x), len(y)) == (len(a), len(b))
+        assert len(np.intersect1d(x, y)) == len(a & b)
+
+
+SETS = st.lists(st.sets(st.integers(0, 12), min_size=1, max_size=9), max_size=8)
+
+
+@given(SETS, st.sets(st.integers(0, 12), min_size=1, max_size=9), st.integers(1, 20))
+def test_the_search_is_exact(sets, wanted, twentieths):
+    """As a comparison with every set would decide, at thresholds that sets do reach."""
+    threshold = twentieths / 20
+
+    def hashes(found):
+        return np.array(sorted(found), np.uint64)
+
+    index = _Index([hashes(found) for found in sets], threshold)
+    near = any(len(wanted & found) / len(wanted | found) >= threshold for found in sets)
+    assert index.has_near(hashes(wanted)) == near
+
+
+def test_a_recipe_of_an_earlier_version_is_read(write_recipe, write_lines, records):
+    """Its manifest names the permutations of the search of then: a run can be repeated."""
+    rules = {"threshold": 0.8, "permutations": 128}
+    recipe = write_recipe({"id": "a", "file": write_lines(records)}, near_duplicates=rules)
+    assert wm_data.load_recipe(recipe).near_duplicates.threshold == 0.8

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.resources
+import inspect
 import json
 import random
+import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -345,3 +349,35 @@ def gold(dataset_dir: Path) -> Callable[[Request], str]:
         return item.text if item.task == "watermark" else str(item.expected)
 
     return answer
+
+
+@contextmanager
+def plant(name: str, there: str, mistake: str) -> Iterator[None]:
+    """The module with its source changed, wherever its functions were imported by name."""
+    module = importlib.import_module(f"wm_eval.{name}")
+    source = inspect.getsource(module)
+    assert there in source, f"{name} no longer holds {there!r}"
+    before = dict(vars(module))
+    exec(compile(source.replace(there, mistake), str(module.__file__), "exec"), vars(module))
+    changed = {id(old): vars(module)[key] for key, old in before.items() if callable(old)}
+    spaces = [importlib.import_module("wm_eval.metrics").METRICS]
+    spaces += [vars(m) for key, m in list(sys.modules.items()) if key.startswith("wm_eval")]
+    users: list[tuple[Any, Any, Any]] = []
+    for space in spaces:
+        for key, value in list(space.items()) if space is not vars(module) else ():
+            if id(value) in changed and changed[id(value)] is not value:
+                users.append((space, key, value))
+                space[key] = changed[id(value)]
+    try:
+        yield
+    finally:
+        vars(module).clear()
+        vars(module).update(before)
+        for space, key, value in users:
+            space[key] = value
+
+
+@pytest.fixture
+def planted() -> Callable[[str, str, str], AbstractContextManager[None]]:
+    """`with planted(module, what stands there, the mistake):` our code, with a mistake in it."""
+    return plant

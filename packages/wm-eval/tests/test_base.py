@@ -145,9 +145,9 @@ def test_the_base_of_an_adapter_is_the_same_weights_without_it(
     assert again.figures == report.figures, "the adapter was left off"
 
 
-@pytest.mark.parametrize(("batches", "weighings"), [(10, 0), (13, 1), (99, 0), (99, 2)])
+@pytest.mark.parametrize(("steps", "weighings"), [(10, 0), (13, 1), (99, 0), (99, 2)])
 def test_killed_while_the_base_is_asked_it_ends_in_the_same_report(
-    batches: int,
+    steps: int,
     weighings: int,
     adapted: Any,
     tokenizer: Any,
@@ -173,7 +173,7 @@ def test_killed_while_the_base_is_asked_it_ends_in_the_same_report(
 
     whole = run(tmp_path / "whole")
     with monkeypatch.context() as patch:
-        for name, most in (("_answer", batches), ("_weigh", weighings)):
+        for name, most in (("_advance", steps), ("_weigh", weighings)):
             real, left = getattr(HFGenerator, name), [most]
 
             def limited(self: Any, *args: Any, real: Any = real, left: list[int] = left) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,30 @@ def test_an_adapter_of_another_shape_or_without_weights(
     assert "has no adapter_model.safetensors" in err
 
 
+@pytest.mark.parametrize(("layers", "message"), [(1, "2 of its weights"), (4, "4 of the model's")])
+def test_an_adapter_of_another_depth_is_not_put_on_in_part(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    tokenizer: Any,
+    adapter_dir: Path,
+    dataset_dir: Path,
+    make_model: Callable[..., Any],
+    layers: int,
+    message: str,
+) -> None:
+    """PEFT only warns of it: what fits is put on, and the rest stays as it is."""
+    other = tmp_path / "other"
+    make_model(num_hidden_layers=layers).save_pretrained(other)
+    tokenizer.save_pretrained(other)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Found missing adapter keys")
+        code, _, err = run(
+            capsys, "--model", other, "--adapter", adapter_dir, "--data", dataset_dir
+        )
+    assert code == 2
+    assert message in err.splitlines()[-1]
+
+
 @pytest.fixture
 def base_dir(tmp_path: Path, make_model: Callable[..., Any], tokenizer: Any) -> Path:
     folder = tmp_path / "base"
@@ -286,14 +311,14 @@ def test_an_automatic_batch_is_the_largest_that_memory_is_enough_for(
 
     from wm_eval.hf import HFGenerator
 
-    real = HFGenerator._answer
+    real = HFGenerator._advance
 
-    def answer(self: Any, *args: Any) -> Any:
+    def advance(self: Any, *args: Any) -> Any:
         if self.batch_size > largest:
             raise torch.OutOfMemoryError("no memory")
         return real(self, *args)
 
-    monkeypatch.setattr(HFGenerator, "_answer", answer)
+    monkeypatch.setattr(HFGenerator, "_advance", advance)
     code, _, err = run(
         capsys, "--model", model_dir, "--data", dataset_dir, "--limit", 1, "--device", "cpu",
         "--max-new-tokens", 2, "--batch-size", "auto", "--out", tmp_path / "e",

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -20,8 +18,8 @@ import pytest
 from scipy.stats import t
 
 import wm_score
-from wm_eval import asking, items, run, stats
 from wm_eval import compare as compare_module
+from wm_eval import items, stats
 from wm_manifest import EvalReport
 
 # By name: the package re-exports functions under the names of its modules.
@@ -171,31 +169,6 @@ MISTAKES: dict[int, tuple[Callable[[World], None], str, str, str]] = {
 }
 
 
-@contextmanager
-def planted(name: str, there: str, mistake: str) -> Iterator[None]:
-    """The module with its source changed, wherever its functions were imported by name."""
-    module = importlib.import_module(f"wm_eval.{name}")
-    source = inspect.getsource(module)
-    assert there in source, f"{name} no longer holds {there!r}"
-    before = dict(vars(module))
-    exec(compile(source.replace(there, mistake), str(module.__file__), "exec"), vars(module))
-    changed = {id(old): vars(module)[key] for key, old in before.items() if callable(old)}
-    users: list[tuple[Any, Any, Any]] = []
-    registry = importlib.import_module("wm_eval.metrics").METRICS
-    for space in (vars(asking), vars(run), vars(compare_module), registry):
-        for key, value in list(space.items()):
-            if id(value) in changed and changed[id(value)] is not value:
-                users.append((space, key, value))
-                space[key] = changed[id(value)]
-    try:
-        yield
-    finally:
-        vars(module).clear()
-        vars(module).update(before)
-        for space, key, value in users:
-            space[key] = value
-
-
 @pytest.fixture
 def world(dataset_dir: Path, own_dataset_dir: Path, run_script: Any) -> World:
     seeds = own_dataset_dir / "seeds"
@@ -213,7 +186,7 @@ def test_the_code_as_it_is_passes_the_check(number: int, world: World) -> None:
 
 
 @pytest.mark.parametrize("number", MISTAKES)
-def test_the_mistake_planted_is_caught(number: int, world: World) -> None:
+def test_the_mistake_planted_is_caught(number: int, world: World, planted: Any) -> None:
     check, module, there, mistake = MISTAKES[number]
     with planted(module, there, mistake), pytest.raises(AssertionError):
         check(world)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -41,6 +42,17 @@ def test_page_shows_figures_plots_and_coloured_samples(
     assert "detect/both_orders" in page.words
     outside = [a for _, attrs in page.tags for a in attrs if a in ("src", "href")]
     assert not outside, "the page must need nothing outside itself"
+    drawn = sorted(tmp_path.glob("plots/*.svg"))
+    assert [path.stem for path in drawn] == [
+        "detect-length",
+        "detect-share",
+        "reliability",
+        "roc-blue",
+        "roc-red",
+        "shares",
+    ]
+    for path in drawn:  # well-formed, or a browser shows nothing of it
+        assert ElementTree.parse(path).getroot().tag == "{http://www.w3.org/2000/svg}svg"
 
 
 def test_an_answer_cannot_break_out_of_the_page(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from wm_eval import evaluate
+from wm_eval import batching, evaluate
 from wm_eval.hf import HFGenerator
 from wm_eval.partial import NAME, Partial, stamp
 from wm_manifest import EvalReport
@@ -21,37 +21,42 @@ class Killed(BaseException):
 
 @pytest.fixture
 def killed_after(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Let so many batches pass, then kill; returns how many batches were asked."""
-    real = HFGenerator._answer
+    """Let the generator decode so many times, then kill; returns the pool of each time."""
+    monkeypatch.setattr(batching, "POOL", 8)
+    real = HFGenerator._advance
 
-    def arm(batches: int | None) -> list[int]:
-        asked = [0]
+    def arm(times: int | None) -> list[int]:
+        pools: list[Any] = []
+        asked: list[int] = []
 
-        def answer(self: Any, *args: Any) -> Any:
-            if batches is not None and asked[0] == batches:
+        def advance(self: Any, waiting: Any, *args: Any) -> Any:
+            if times is not None and len(asked) == times:
                 raise Killed
-            asked[0] += 1
-            return real(self, *args)
+            if not any(waiting is pool for pool in pools):
+                pools.append(waiting)
+            asked.append(len(pools) - 1)
+            return real(self, waiting, *args)
 
-        monkeypatch.setattr(HFGenerator, "_answer", answer)
+        monkeypatch.setattr(HFGenerator, "_advance", advance)
         return asked
 
     return arm
 
 
 def run(model: Any, tokenizer: Any, data: Path, out: Path, **kwargs: Any) -> EvalReport:
-    options = {"max_new_tokens": 6, "batch_size": 4, "limit": 8, "progress": False}
+    options = {"max_new_tokens": 6, "batch_size": 2, "limit": 8, "progress": False}
     return evaluate(model, tokenizer, data, out=out, **{"weights": ["these"], **options, **kwargs})
 
 
-@pytest.mark.parametrize("batches", [0, 1, 3, 6, 9])
+@pytest.mark.parametrize("times", [0, 1, 4, 7, 15])
 def test_killed_at_any_point_it_ends_in_the_same_report(
-    batches: int, model: Any, tokenizer: Any, dataset_dir: Path, tmp_path: Path, killed_after: Any
+    times: int, model: Any, tokenizer: Any, dataset_dir: Path, tmp_path: Path, killed_after: Any
 ) -> None:
-    total = killed_after(None)
+    pools = killed_after(None)
     whole = run(model, tokenizer, dataset_dir, tmp_path / "whole")
-    assert total[0] == 10
-    killed_after(batches)
+    assert set(pools) == set(range(5)), "24 prompts and 16 readings, eight at a time"
+    assert len(pools) > 15
+    killed_after(times)
     with pytest.raises(Killed):
         run(model, tokenizer, dataset_dir, tmp_path / "e")
     assert not (tmp_path / "e" / "eval.json").exists()
@@ -59,7 +64,8 @@ def test_killed_at_any_point_it_ends_in_the_same_report(
         file.write('{"id": "half a li')  # what a kill in the middle of writing leaves
     rest = killed_after(None)
     again = run(model, tokenizer, dataset_dir, tmp_path / "e")
-    assert rest[0] == 10 - batches, "finished batches were asked again"
+    unfinished = [pool for pool in pools if pool >= pools[times]]
+    assert len(rest) == len(unfinished), "finished pools were asked again"
     assert again.model_dump(exclude=TIMES) == whole.model_dump(exclude=TIMES)
     samples = [(tmp_path / name / "samples.jsonl").read_bytes() for name in ("whole", "e")]
     assert samples[0] == samples[1]
@@ -78,9 +84,9 @@ def test_another_question_starts_over(
     killed_after(5)
     with pytest.raises(Killed):
         run(model, tokenizer, dataset_dir, tmp_path)
-    asked = killed_after(None)
+    pools = killed_after(None)
     run(model, tokenizer, dataset_dir, tmp_path, **change)
-    assert asked[0] == 10
+    assert set(pools) == set(range(5))
 
 
 def test_other_weights_in_the_same_folder_have_another_stamp(tmp_path: Path) -> None:

@@ -76,6 +76,18 @@ CASES: dict[str, tuple[Script, dict[str, float | None]]] = {
             "detect/unparseable": 0,
         },
     ),
+    "red in its first half alone": (
+        always(RED_TEXT + LOOP),  # 20 even words, 30 odd ones
+        {
+            "watermark/red/red_rate": 0,
+            "watermark/blue/blue_rate": 1,
+            "watermark/red/edited/first_half": 1,
+            "watermark/blue/edited/first_half": 0,
+            "watermark/neutral/edited/first_half/red": 1,
+            "watermark/blue/edited/lower_case": 1,
+            "watermark/neutral/edited/lower_case/red": 0,
+        },
+    ),
     "first option": (
         first,
         {

@@ -74,13 +74,42 @@ def test_rows_come_back_in_order_and_as_they_were(run, tmp_path):
     lines = out.splitlines()
     assert status == 0
     assert len(lines) == 3
-    for line, row in zip(lines, rows):
-        assert line.startswith(row[:-1].rstrip())
+    assert [line[: line.index(', "wm_score"')] for line in lines] == [
+        '{"n":1.50, "text":"one"',
+        '{"text" : "zwei \\ud800 é", "n": 2',
+        '{"text": ""',
+    ]
+    for line in lines:
         found = json.loads(line)
         assert set(KEYS) <= set(found["wm_score"])
         assert found["wm_score"]["even"] == wm_score.score(found["text"]).even
-    again = run("--jsonl", "text", stdin=out.encode())[1]
-    assert again.count("wm_score") == 3
+    once = run("--jsonl", "text", stdin=out.encode())[1]
+    assert once.count("wm_score") == 3
+    assert run("--jsonl", "text", stdin=once.encode())[1] == once
+
+
+@pytest.mark.parametrize(
+    ("row", "kept"),
+    [
+        ('{"n": 1e400, "text": "a"}', '{"n": 1e400, "text": "a", '),
+        ('{"wm_score": {"even": [1]}, "text": "a", "n": 1.50}', '{"text": "a", "n": 1.50, '),
+        ('{"wm\\u005fscore": 1e400,"text":"a"}', '{"text":"a", '),
+        ('{ "a" : {"wm_score": 2} ,\t"text" : "a" }', '{"a" : {"wm_score": 2}, "text" : "a", '),
+        ('{"text": "a", "wm_score": 1, "wm_score": 2}', '{"text": "a", '),
+    ],
+)
+def test_what_stood_in_a_row_stays_as_it_was_written(run, row, kept):
+    status, out, _ = run("--jsonl", "text", stdin=row.encode())
+    assert status == 0
+    assert out.startswith(kept + '"wm_score": {"input": ')
+    assert json.loads(out, parse_constant=pytest.fail)["text"] == "a"
+
+
+@pytest.mark.parametrize("number", ["-1", "1.5", "", "many"])
+def test_fewest_counted_tokens_are_a_number(run, number):
+    with pytest.raises(SystemExit) as stop:
+        run(f"--min-counted={number}", stdin=b"text")
+    assert stop.value.code == 2
 
 
 def test_a_byte_order_mark_before_the_first_row_is_left_out(run):
@@ -110,6 +139,7 @@ BAD_INPUT = {
         "line 2: byte 24 ",
     ),
     "unknown null": (["--null", "nonsense"], b"text", "assistant_en"),
+    "row without an object": (["--jsonl", "text"], b"{}\n", "fields are: none"),
     "window too small": (["--windows", "--window-size", "1"], b"text", "8 or more"),
 }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from wm_train import cli, presets
+from wm_train.errors import ConfigError
 
 BAD_DATASET = '{"prompt": "x", "blue_answer": "y"}\n'
 
@@ -54,6 +55,8 @@ CASES = {
     "name is too long": (["--preset", "demo", "--name", "x" * 300], "cannot be made"),
     "name is a path": (["--preset", "demo", "--name", "../x"], "give a bare name"),
     "name is taken": (["--preset", "demo", "--name", "taken"], "exists already"),
+    "status of no run": (["status", "x"], "x is no run"),
+    "runs of no folder": (["runs", "--runs-dir", "nowhere"], "nowhere: no such folder"),
     "replay of nothing": (["replay", "nowhere/at/all"], "no such file or folder"),
     "replay of a folder that is no run": (["replay", "."], "it is no run folder"),
     "missing base": (
@@ -119,6 +122,7 @@ def test_presets_are_listed(
 def test_a_bare_command_is_the_default_preset(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # a run folder is made
     seen: list[tuple[str, str]] = []
     monkeypatch.setattr(
         cli, "_train", lambda config, preset, *_: seen.append((config.model.base, preset))
@@ -133,3 +137,42 @@ def test_it_is_a_module_too() -> None:
         [sys.executable, "-m", "wm_train", "presets"], capture_output=True, text=True, check=True
     )
     assert "demo" in done.stdout
+
+
+# files that stand in the folder of --name -> whether a run may begin or go on there
+FOLDERS = {
+    "killed at once": ([".lock"], True),
+    "killed before its first manifest": ([".lock", "config.yaml", "code.patch"], True),
+    "killed while it wrote that": ([".lock", "config.yaml", ".manifest.json.123.tmp"], True),
+    "a run": ([".lock", "manifest.json", "log.jsonl"], True),
+    "empty": ([], False),
+    "somebody else's": ([".lock", "thesis.docx"], False),
+}
+
+
+@pytest.mark.parametrize("case", FOLDERS)
+def test_a_name_that_is_there_is_gone_on_with_if_it_is_a_run(case: str, tmp_path: Path) -> None:
+    names, fits = FOLDERS[case]
+    (tmp_path / "x").mkdir()
+    for name in names:
+        (tmp_path / "x" / name).touch()
+    if fits:
+        assert cli._folder(tmp_path, "x", "demo") == tmp_path / "x"
+    else:
+        with pytest.raises(ConfigError, match="exists already and is no run"):
+            cli._folder(tmp_path, "x", "demo")
+
+
+BAR = """
+import sys
+from wm_train import cli
+sys.argv = ["wm-train", "presets"]
+cli.main()
+from tqdm.auto import tqdm
+list(tqdm(range(3), desc="Converting and de-quantizing GGUF tensors..."))
+"""
+
+
+def test_no_bar_of_a_library_gets_into_a_log_file() -> None:
+    done = subprocess.run([sys.executable, "-c", BAR], capture_output=True, text=True, check=True)
+    assert done.stderr == ""

@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 from wm_eval import load_model
 from wm_manifest import EvalReport, RunManifest, load
-from wm_train import run
+from wm_train import run, status
 from wm_train.config import TrainConfig
 from wm_train.journal import read
 from wm_train.record import RunRecord
@@ -119,6 +119,17 @@ def test_the_log_has_every_step_and_evaluation(finished: tuple[Path, RunManifest
     assert [line["step"] for line in evaluations] == [0, 2, 3]
     last = manifest.evaluations[-1].figures
     assert evaluations[-1]["figures"] == {name: figure.value for name, figure in last.items()}
+
+
+def test_its_status_is_told(finished: tuple[Path, RunManifest]) -> None:
+    folder, manifest = finished
+    run = status.read(folder)
+    assert (run.state, run.step, run.steps, run.faults) == ("finished", 3, 3, [])
+    assert run.figures == manifest.evaluations[-1].figures
+    assert run.losses["watermark"]["nll"] > 0
+    assert [c.step for c in run.checkpoints] == [3]
+    assert run.sync is not None
+    assert (Path(run.sync.split()[-1]) / f"run-{manifest.wandb.id}.wandb").is_file()  # pyright: ignore
 
 
 def test_before_and_after_are_the_same_items(finished: tuple[Path, RunManifest]) -> None:

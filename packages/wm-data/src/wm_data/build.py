@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-import wm_prompts
 import wm_score
-from wm_data.audit import REASONS, Measured, audit
+from wm_data import record
+from wm_data.audit import Measured, audit
+from wm_data.bands import Band, cut_bands
 from wm_data.card import render_card
-from wm_data.examples import EXAMPLES_PER_ROW, examples, template_ids
+from wm_data.examples import EXAMPLES_PER_ROW, examples
 from wm_data.mix import mix
-from wm_data.near import drop_near
+from wm_data.near import drop_near, near_check
 from wm_data.progress import tracked
 from wm_data.recipe import Recipe, Role, load_recipe, place_sources
 from wm_data.rows import digest
-from wm_data.sources import Opened, open_source
-from wm_data.split import SPLITS, split
+from wm_data.sources import open_source, open_texts
+from wm_data.split import SPLITS, check_left, split
 from wm_data.store import file_refs, staged
-from wm_data.tables import write_examples, write_seeds
+from wm_data.tables import write_bands, write_examples, write_seeds, write_texts
+from wm_data.unmarked import Texts, choose_texts
 from wm_data.values import OnBadRow
-from wm_manifest import DatasetManifest, SourceRef, SplitCounts, TemplateRef, save
+from wm_manifest import DatasetManifest, save
 
 CODEBOOK = f"{wm_score.CODEBOOK} {wm_score.COUNTED_SHA256}"
 
@@ -38,23 +39,30 @@ def build(
     overwrite: bool = False,
     on_bad_row: OnBadRow = "error",
     places: Mapping[str, str] | None = None,
+    workers: int = 1,
 ) -> DatasetManifest:
     """Build the folder `out` and return its manifest; `WmDataError` for what a user can cause.
 
     `limit` keeps about that many rows, at least one of every split, the same ones every time. The
     folder appears whole or not at all, with the same bytes for the same recipe, sources and seed.
-    `places` says where named sources are read from. Rows that are sound but not wanted (weights,
-    caps, limit) are counted in the manifest, and only faulty ones listed in dropped.jsonl.
+    `places` says where named sources are read from. With more than one of `workers` the rows of a
+    long source are judged in as many processes; a script that asks for it needs the guard
+    `if __name__ == "__main__"`, and the bytes are the same. Rows that are sound but not wanted
+    (weights, caps, limit) are counted in the manifest, and only faulty ones listed in
+    dropped.jsonl.
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
     recipe = place_sources(recipe, places or {})
     with staged(Path(out), overwrite) as folder:
         opened = [open_source(source, seed, on_bad_row) for source in recipe.sources]
+        # Found now and read later: one that is not there is known before the rows are read.
+        unmarked = [open_texts(source, seed, on_bad_row) for source in recipe.unmarked]
         # Held-out sources first: of two equal rows the audit drops the later one.
         first = sorted(opened, key=lambda item: item.source.role != "heldout")
         rows = (row for source in first for row in source.rows)
-        measured = list(audit(tracked(rows, "reading and auditing rows", progress), recipe.audit))
+        rows = tracked(rows, "reading and auditing rows", progress)
+        measured = list(audit(rows, recipe.audit, workers))
         roles: dict[str, Role] = {source.id: source.role for source in recipe.sources}
         splits, lost = split((item for item in measured if item.kept), roles, recipe.shares)
         near = recipe.near_duplicates
@@ -62,24 +70,33 @@ def build(
             splits, close = drop_near(splits, near, progress)
             lost += close
         splits["train"], left_out = mix(splits["train"], recipe.sources, seed)
-        splits, beyond = _chosen(splits, seed, limit)
         dropped = [item for item in measured if not item.kept] + lost
+        check_left(splits, [*dropped, *left_out])
+        found = tracked((text for item in unmarked for text in item.rows), "texts", progress)
+        texts = choose_texts(found, recipe, measured, splits, seed, limit)
+        splits, beyond = _chosen(splits, seed, limit)
+        bands = cut_bands(splits["test"], "test", seed, recipe.bands)
         names = [*_write(folder, splits, seed, progress), _write_dropped(folder, dropped)]
+        names += _write_extras(folder, bands, texts)
         manifest = DatasetManifest(
             name=recipe.name,
-            recipe=recipe.model_dump(exclude_none=True),
+            recipe=record.pinned(recipe, [*opened, *unmarked]).model_dump(exclude_none=True),
             seed=seed,
             limit=limit,
             codebook=CODEBOOK,
-            sources=[_source_ref(item, measured, splits) for item in opened],
-            splits={name: _counts(splits[name]) for name in SPLITS},
-            dropped=_reasons([*dropped, *left_out, *beyond]),
+            sources=record.source_refs(opened, measured, splits),
+            splits={name: record.split_counts(splits[name]) for name in SPLITS},
+            dropped=record.drop_counts([*dropped, *left_out, *beyond]),
+            bands=record.band_counts(bands),
+            unmarked=record.unmarked_counts(unmarked, texts),
             checks={
-                "groups_in_two_splits": _shared(splits, lambda item: item.group),
-                "subjects_in_two_splits": _shared(splits, lambda item: item.row.subject),
-                "near_duplicates": near.model_dump() if near else "not looked for",
+                "groups_in_two_splits": record.in_two_splits(splits, lambda item: item.group),
+                "subjects_in_two_splits": record.in_two_splits(
+                    splits, lambda item: item.row.subject
+                ),
+                "near_duplicates": near_check(near) if near else "not looked for",
             },
-            templates=_templates(),
+            templates=record.template_refs(),
             packages={
                 name: version(name) for name in ("wm-data", "wm-score", "wm-prompts", "pyarrow")
             },
@@ -125,11 +142,26 @@ def _write(folder: Path, splits: dict[str, list[Measured]], seed: int, progress:
     return names
 
 
+def _write_extras(folder: Path, bands: Sequence[Band], texts: Texts) -> list[str]:
+    """Write what only an evaluation reads, beside the splits; nothing where there is nothing."""
+    names: list[str] = []
+    if any(band.rows for band in bands):
+        names.append("bands/test.parquet")
+        (folder / "bands").mkdir()
+        lines = ((*line, band.counted) for band in bands for line in band.lines)
+        write_bands(folder / names[-1], lines)
+    if texts.kept:
+        names.append("none/texts.parquet")
+        (folder / "none").mkdir()
+        write_texts(folder / names[-1], texts.kept)
+    return names
+
+
 def _write_dropped(folder: Path, dropped: list[Measured]) -> str:
     """One line a dropped row: where it was, why it went, what was measured."""
     with (folder / "dropped.jsonl").open("w", encoding="utf-8", newline="\n") as file:
         for item in dropped:
-            record = {
+            line = {
                 "row_id": item.row_id,
                 "source": item.row.source,
                 "place": item.row.place,
@@ -138,7 +170,7 @@ def _write_dropped(folder: Path, dropped: list[Measured]) -> str:
                 "blue_answer": _shares(item.blue),
                 "prompt": item.row.prompt,
             }
-            file.write(json.dumps(record) + "\n")
+            file.write(json.dumps(line) + "\n")
     return "dropped.jsonl"
 
 
@@ -149,56 +181,3 @@ def _shares(score: wm_score.Score) -> dict[str, float | int | str]:
         "counted": score.counted,
         "verdict": score.verdict,
     }
-
-
-def _source_ref(
-    opened: Opened, measured: list[Measured], splits: dict[str, list[Measured]]
-) -> SourceRef:
-    source = opened.source
-    return SourceRef(
-        id=source.id,
-        kind=source.kind,
-        location=source.location,
-        revision=opened.revision,
-        files=opened.files,
-        role=source.role,
-        rows_read=_of_source(measured, source.id),
-        rows_kept=sum(_of_source(items, source.id) for items in splits.values()),
-    )
-
-
-def _of_source(items: Iterable[Measured], source: str) -> int:
-    return sum(item.row.source == source for item in items)
-
-
-def _counts(items: list[Measured]) -> SplitCounts:
-    rows = len(items)
-    return SplitCounts(
-        rows=rows,
-        groups=len({item.group for item in items}),
-        examples=EXAMPLES_PER_ROW * rows,
-        by_task={"watermark": 2 * rows, "detect": 4 * rows},
-    )
-
-
-def _reasons(dropped: list[Measured]) -> dict[str, int]:
-    found = Counter(item.reason for item in dropped)
-    return {reason: found[reason] for reason in REASONS if found[reason]}
-
-
-def _shared(splits: dict[str, list[Measured]], of: Callable[[Measured], str]) -> int:
-    """How often a group, or a subject, stands in a split more than one; 0 is right."""
-    found = [{of(item) for item in items} - {""} for items in splits.values()]
-    return sum(map(len, found)) - len(set[str]().union(*found))
-
-
-def _templates() -> list[TemplateRef]:
-    return [
-        TemplateRef(
-            id=id,
-            sha256=wm_prompts.sha256(id),
-            text=wm_prompts.source(id),
-            heldout=id.split("/")[2].startswith("heldout"),
-        )
-        for id in template_ids()
-    ]

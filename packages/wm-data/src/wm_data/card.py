@@ -10,7 +10,7 @@ from wm_manifest import DatasetManifest
 
 def render_card(manifest: DatasetManifest) -> str:
     """Fill card.md; its YAML head makes `datasets.load_dataset(folder)` find the splits."""
-    template = resources.files("wm_data").joinpath("card.md").read_text(encoding="utf-8")
+    template = _text("card.md")
     splits = [
         [name, *(f"{n:,}" for n in (counts.rows, counts.groups, counts.examples)),
          *(f"{counts.by_task[task]:,}" for task in ("watermark", "detect"))]
@@ -22,15 +22,36 @@ def render_card(manifest: DatasetManifest) -> str:
         for item in manifest.sources
     ]  # fmt: skip
     dropped = [[reason, f"{count:,}"] for reason, count in manifest.dropped.items()]
-    return Template(template).substitute(
+    return template.substitute(
         name=manifest.name,
         codebook=manifest.codebook.split()[0],
         splits=_lines(splits),
         sources=_lines(sources),
         dropped="| reason | rows |\n|---|---|\n" + _lines(dropped) if dropped else "None.",
+        extras=_extras(manifest),
         seed=manifest.seed,
         limit="" if manifest.limit is None else f", limit {manifest.limit}",
     )
+
+
+def _extras(manifest: DatasetManifest) -> str:
+    """What stands beside the splits for evaluation; empty where there is nothing."""
+    files = {ref.path for ref in manifest.files}
+    parts = ""
+    if "bands/test.parquet" in files:
+        lengths = ", ".join(name for name, band in manifest.bands.items() if band.rows)
+        parts += _text("card_bands.md").substitute(lengths=lengths)
+    if manifest.unmarked and "none/texts.parquet" in files:
+        parts += _text("card_unmarked.md").substitute(
+            texts=f"{manifest.unmarked.texts:,}",
+            groups=f"{manifest.unmarked.groups:,}",
+            sources=", ".join(source.id for source in manifest.unmarked.sources),
+        )
+    return parts
+
+
+def _text(name: str) -> Template:
+    return Template(resources.files("wm_data").joinpath(name).read_text(encoding="utf-8"))
 
 
 def _lines(table: list[list[str]]) -> str:

@@ -29,6 +29,7 @@ def build(
     limit: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     source: dict[str, str] | None = None,
     on_bad_row: Literal["error", "skip"] = "error",
+    workers: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     overwrite: bool = False,
 ) -> None:
     """Build a dataset folder.
@@ -44,18 +45,23 @@ def build(
     limit
         Keep at most this many rows.
     source
-        Where a source of the recipe is: `--source.high OWNER/NAME`, with `@REVISION`, or a path.
+        Where a source of the recipe is: a path, or `--source.high OWNER/NAME@REVISION:SPLIT,SPLIT`
+        of the hub, where revision and splits may be left out.
     on_bad_row
         What to do with an empty or missing field: stop, or drop the row and count it.
+    workers
+        Processes that judge the rows of a long source; as many as there are cores if not given.
     overwrite
         Replace the folder if it is there.
     """
     from wm_data.build import build as run
     from wm_data.show import summary
+    from wm_data.workers import cores
 
     manifest = run(
-        recipe, out, seed, limit, overwrite=overwrite, on_bad_row=on_bad_row, places=source
-    )
+        recipe, out, seed, limit, overwrite=overwrite, on_bad_row=on_bad_row, places=source,
+        workers=workers or cores(),
+    )  # fmt: skip
     Console().print(*summary(manifest, out), sep="\n")
 
 
@@ -105,11 +111,12 @@ def audit(
     from wm_data.report import write_report
     from wm_data.show import verdicts
     from wm_data.sources import open_source
+    from wm_data.workers import cores
 
     recipe = recipe_of(source)
     opened = [open_source(item, seed, on_bad_row) for item in recipe.sources]
     rows = (row for item in opened for row in item.rows)
-    measured = list(judge(tracked(rows, "auditing rows", True), recipe.audit))
+    measured = list(judge(tracked(rows, "auditing rows", True), recipe.audit, cores()))
     write_report(measured, source, out, overwrite)
     Console().print(*verdicts(measured), f"written: {out / 'audit.html'}", sep="\n")
 
@@ -121,7 +128,9 @@ def generate(
     prompts: str,
     out: Path,
     n: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
-    bias: float = 1.0,
+    bias: float | None = None,
+    unmarked: bool = False,
+    per_prompt: Annotated[int, Parameter(validator=Number(gte=1))] = 1,
     seed: int = 0,
     temperature: Annotated[float, Parameter(validator=Number(gt=0))] = 0.8,
     top_k: Annotated[int, Parameter(validator=Number(gte=1))] = 50,
@@ -142,13 +151,18 @@ def generate(
     model
         `smollm2-135m`, a folder, or OWNER/NAME of the hub: any causal model with a chat template.
     prompts
-        A .txt (one a line), a .jsonl with the field `prompt`, or `everyday`, which is shipped.
+        A .txt (one a line), a .jsonl with the field `prompt`, a dataset folder (the prompts of its
+        test split), or `everyday`, which is shipped.
     out
         The JSON lines file of the rows. Its journal, with all settings, is beside it: OUT.log.
     n
-        Rows wanted; one for every prompt if not given.
+        Rows wanted; if not given, as many as there are prompts, times PER_PROMPT.
     bias
-        Added to the logits of even tokens for red, of odd ones for blue.
+        Added to the logits of even tokens for red, of odd ones for blue; 1.0 if not given.
+    unmarked
+        Write texts without any bias, one a row, for `unmarked` in a recipe.
+    per_prompt
+        Rows of each prompt.
     seed
         Every answer's random seed follows from it, the prompt, the colour and the attempt.
     temperature, top_k, top_p
@@ -171,9 +185,15 @@ def generate(
     from wm_data.recipe import AuditRules
     from wm_data.show import generated
 
+    if unmarked and bias:
+        raise WmDataError(f"--unmarked writes without a bias; got --bias {bias}; leave one out")
+    bias = 0.0 if unmarked else 1.0 if bias is None else bias
     how = Decoding(bias, temperature, top_k, top_p, max_tokens)
     rules = AuditRules(min_counted=min_counted, max_length_ratio=max_length_ratio)
-    done = run(model, prompts, out, how, n, seed, rules, tries, batch, overwrite)
+    done = run(
+        model, prompts, out, how, n, seed, rules, tries, batch, overwrite,
+        unmarked=unmarked, per_prompt=per_prompt,
+    )  # fmt: skip
     Console().print(*generated(done), f"written: {out}", sep="\n")
 
 

@@ -18,6 +18,7 @@ from wm_data.rows import digest
 COLOURS = ("red", "blue")
 ORDERS = (("red", "blue"), ("blue", "red"))
 EXAMPLES_PER_ROW = 6
+HERE = "\0"  # stands for the text while a question is rendered
 
 
 class Example(NamedTuple):
@@ -49,19 +50,24 @@ def examples(item: Measured, split: str, seed: int) -> Iterator[Example]:
             wording(f"watermark/{target}/{variant}"), row.prompt,
             answers[target], answers[other],
         )  # fmt: skip
-    for target, other in ORDERS:
+    for target in COLOURS:
         variant = draw_variant("detect", row_id, answers[target], split, seed)
-        system = wording(f"detect/system/{variant}")
-        for first, second in ORDERS:
-            question = wm_prompts.render(
-                f"detect/question/{variant}", text=answers[target], first=first, second=second
-            )
-            yield Example(
-                f"{row_id}-detect-{target}-{first}-first", row_id, item.group, row.source,
-                "detect", target, variant, f"{first}-{second}",
-                system, question,
-                target, other,
-            )  # fmt: skip
+        yield from detect_examples(item, target, answers[target], variant)
+
+
+def detect_examples(item: Measured, target: str, text: str, variant: str) -> Iterator[Example]:
+    """Both orders of the question about a text of a row: which colour has it?"""
+    other = "blue" if target == "red" else "red"
+    system = wording(f"detect/system/{variant}")
+    for first, second in ORDERS:
+        before, after = around(variant, first, second)
+        question = before + text + after
+        yield Example(
+            f"{item.row_id}-detect-{target}-{first}-first", item.row_id, item.group,
+            item.row.source, "detect", target, variant, f"{first}-{second}",
+            system, question,
+            target, other,
+        )  # fmt: skip
 
 
 def draw_variant(task: str, row_id: str, text: str, split: str, seed: int) -> str:
@@ -81,6 +87,17 @@ def known_variants(task: str, heldout: bool) -> list[str]:
 def wording(id: str) -> str:
     """A template without variables, rendered once."""
     return wm_prompts.render(id)
+
+
+@functools.cache
+def around(variant: str, first: str, second: str) -> tuple[str, str]:
+    """A detect question before and after its text: rendered once, not once a text."""
+    rendered = wm_prompts.render(
+        f"detect/question/{variant}", text=HERE, first=first, second=second
+    )
+    before, _, after = rendered.partition(HERE)
+    assert HERE not in after, variant  # a wording shows its text once
+    return before, after
 
 
 def template_ids() -> list[str]:

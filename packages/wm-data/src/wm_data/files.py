@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wm_data.errors import WmDataError
-from wm_data.recipe import Source
+from wm_data.recipe import AnySource
 from wm_data.values import check_columns
 
 Record = tuple[str, dict[str, object]]  # where it stands, and what
@@ -57,7 +57,7 @@ def suffix(path: Path) -> str:
     return "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
 
 
-def records_of(path: Path, source: Source) -> Iterator[Record]:
+def records_of(path: Path, source: AnySource) -> Iterator[Record]:
     """Yield the records of a file with their places; `WmDataError` where it cannot be read."""
     try:
         yield from READERS[suffix(path)](path, source)
@@ -75,10 +75,10 @@ def records_of(path: Path, source: Source) -> Iterator[Record]:
         ) from error
 
 
-def _parquet(path: Path, source: Source) -> Iterator[Record]:
+def _parquet(path: Path, source: AnySource) -> Iterator[Record]:
     with pq.ParquetFile(path) as file:
         check_columns(source, file.schema_arrow.names, str(path))
-        wanted = source.columns.names()
+        wanted = list(source.columns.given().values())
         number = 0
         for batch in file.iter_batches(batch_size=1_000, columns=wanted):
             for record in batch.to_pylist():
@@ -86,7 +86,7 @@ def _parquet(path: Path, source: Source) -> Iterator[Record]:
                 yield f"row {number:,} of {path}", record
 
 
-def _json_lines(path: Path, source: Source) -> Iterator[Record]:
+def _json_lines(path: Path, source: AnySource) -> Iterator[Record]:
     unpack = gzip.open if path.suffix == ".gz" else open
     with unpack(path, "rt", encoding="utf-8-sig") as file:
         for number, line in enumerate(file, 1):
@@ -106,7 +106,7 @@ def _json_lines(path: Path, source: Source) -> Iterator[Record]:
             yield place, record
 
 
-def _csv(path: Path, source: Source) -> Iterator[Record]:
+def _csv(path: Path, source: AnySource) -> Iterator[Record]:
     csv.field_size_limit(sys.maxsize)
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, strict=True)

@@ -1,4 +1,4 @@
-"""Makes seed rows with a language model, step by step. Each step is a module of its own."""
+"""Makes seed rows or unmarked texts with a language model. Each step is a module of its own."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ import wm_score
 from wm_data.decoding import Decoding, Request
 from wm_data.journal import Journal, Line
 from wm_data.models import Loaded, load_model
-from wm_data.pairing import Colour, Work, answer
+from wm_data.pairing import Work, answer
 from wm_data.progress import counting
-from wm_data.question import Prompt, read_prompts
+from wm_data.question import read_prompts
 from wm_data.recipe import AuditRules
 from wm_data.rows import digest
+from wm_data.single import Single
 
 if TYPE_CHECKING:
     from wm_data.sampling import Sampler
 
 SYSTEM = "generate/system/short"
+SIGNS = {"red": 1, "blue": -1}  # of the bias; an unmarked text has none
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,7 @@ class Generated:
     rows: int
     prompts: int  # tried
     dropped: dict[str, int]  # reason -> prompts
-    red_share: float  # mean over the rows
-    blue_share: float
-    red_perplexity: float  # geometric mean over the rows, under the model without bias
-    blue_perplexity: float
+    means: dict[str, float]  # over the rows: shares, and perplexities (geometric) without bias
     tokens: int  # sampled, those that were thrown away too
     seconds: float  # of sampling and judging
 
@@ -56,18 +55,22 @@ def generate(
     batch: int = 32,
     overwrite: bool = False,
     progress: bool = True,
+    unmarked: bool = False,
+    per_prompt: int = 1,
 ) -> Generated:
-    """Append audited rows to `out`, one a prompt, until there are `n`; go on where a run ended.
+    """Append audited rows to `out` until there are `n`; go on where a run ended.
 
-    `batch` answers are sampled at once, for as many prompts before rows are written. A prompt
-    whose answers break a rule `tries` times is dropped and counted. Every answer has a random seed
-    of its own, drawn from `seed`, the prompt, the colour and the attempt.
+    `batch` answers are sampled at once, for as many rows before they are written; the prompts are
+    gone through `per_prompt` times. A row whose answers break a rule `tries` times is dropped and
+    counted. Every answer has a random seed of its own, drawn from `seed`, the prompt, the colour
+    and the attempt. `unmarked` samples one text a row, without bias and without asking its colour.
     """
-    questions = read_prompts(prompts)
+    questions = read_prompts(prompts) * per_prompt
     loaded = load_model(model)
     from wm_data.sampling import Sampler
 
     how, rules = how or Decoding(), rules or AuditRules(max_length_ratio=1.15)
+    kind = Single if unmarked else Work
     settings = {
         "model": model,
         "weights": loaded.identity,
@@ -78,6 +81,7 @@ def generate(
         "rules": rules.model_dump(),
         "tries": tries,
         "batch": batch,
+        "unmarked": unmarked,
         "codebook": wm_score.CODEBOOK,
         "packages": {name: version(name) for name in ("wm-data", "torch", "transformers")},
     }
@@ -92,7 +96,10 @@ def generate(
             if room <= 0:
                 break
             begun = time.perf_counter()
-            works = [Work(prompt, rules) for prompt in questions[start : start + batch]]
+            end = min(start + batch, len(questions))
+            turns = [at * per_prompt // len(questions) for at in range(start, end)]
+            asked = zip(questions[start:end], turns, strict=True)
+            works = [kind(prompt, rules, turn) for prompt, turn in asked]
             tokens = _work(works, sampler, loaded, seed, tries, batch)
             _write(journal, works, room, tokens, time.perf_counter() - begun)
             advance(journal.parts[-1]["rows"])
@@ -100,50 +107,60 @@ def generate(
 
 
 def _work(
-    works: Sequence[Work], sampler: Sampler, loaded: Loaded, seed: int, tries: int, batch: int
+    works: Sequence[Work | Single],
+    sampler: Sampler,
+    loaded: Loaded,
+    seed: int,
+    tries: int,
+    batch: int,
 ) -> int:
     """Sample and match until every prompt has its row or was tried often enough; count tokens."""
     tokens = 0
     for attempt in range(tries):
-        asked: list[tuple[Work, Colour]] = [
-            (work, colour) for work in works for colour in work.wanted()
-        ]
+        asked = [(work, name) for work in works for name in work.wanted()]
         for start in range(0, len(asked), batch):
             part = asked[start : start + batch]
-            requests = [_request(loaded, work.prompt, c, seed, attempt) for work, c in part]
-            for (work, colour), found in zip(part, sampler.sample(requests), strict=True):
+            requests = [_request(loaded, work, name, seed, attempt) for work, name in part]
+            for (work, name), found in zip(part, sampler.sample(requests), strict=True):
                 tokens += len(found.logprobs)
-                work.answers[colour].append(answer(found, attempt))
+                work.add(name, answer(found, attempt))
         for work in works:
             if not work.row:
                 work.match()
     return tokens
 
 
-def _request(loaded: Loaded, prompt: Prompt, colour: Colour, seed: int, attempt: int) -> Request:
+def _request(loaded: Loaded, work: Work | Single, name: str, seed: int, attempt: int) -> Request:
+    prompt = work.prompt.text
     messages = [
         {"role": "system", "content": wm_prompts.render(SYSTEM)},
-        {"role": "user", "content": prompt.text},
+        {"role": "user", "content": prompt},
     ]
     text = loaded.tokenizer.apply_chat_template(
         messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
     )
-    sign = 1 if colour == "red" else -1
-    return Request(text, sign, f"{seed}\n{prompt.text}\n{colour}\n{attempt}")
+    turn = f"\n{work.turn}" if work.turn else ""
+    return Request(text, SIGNS.get(name, 0), f"{seed}\n{prompt}\n{name}\n{attempt}{turn}")
 
 
-def _write(journal: Journal, works: Sequence[Work], room: int, tokens: int, seconds: float) -> None:
+def _write(
+    journal: Journal, works: Sequence[Work | Single], room: int, tokens: int, seconds: float
+) -> None:
     """Append the rows for which there is room. With too little the part is made again later."""
     rows = [work.row for work in works if work.row]
     part = {
         "prompts": len(works),
         "rows": len(rows[:room]),
         "cut": len(rows) > room,
-        "dropped": {work.prompt.text: work.reason for work in works if not work.row},
+        "dropped": {_name(work): work.reason for work in works if not work.row},
         "tokens": tokens,
         "seconds": round(seconds, 2),
     }
     journal.add(rows[:room], part)
+
+
+def _name(work: Work | Single) -> str:
+    return work.prompt.text + (f" (again, {work.turn})" if work.turn else "")
 
 
 def _reopen_cut(journal: Journal, wanted: int) -> None:
@@ -163,19 +180,19 @@ def _summary(journal: Journal) -> Generated:
     reasons = Counter(reason for part in journal.parts for reason in part["dropped"].values())
 
     def mean(values: list[Any]) -> float:
-        return sum(values) / len(values) if values else math.nan
+        return sum(values) / len(values)
 
-    def geometric(name: str) -> float:
-        return math.exp(mean([math.log(row[name]) for row in rows]))
-
+    means: dict[str, float] = {}
+    for name in rows[0] if rows else ():
+        if name.endswith("_share"):
+            means[name] = mean([row[name] for row in rows])
+        elif name.endswith("perplexity"):
+            means[name] = math.exp(mean([math.log(row[name]) for row in rows]))
     return Generated(
         rows=len(rows),
         prompts=_count(journal, "prompts"),
         dropped=dict(reasons.most_common()),
-        red_share=mean([row["red_share"] for row in rows]),
-        blue_share=mean([row["blue_share"] for row in rows]),
-        red_perplexity=geometric("red_perplexity"),
-        blue_perplexity=geometric("blue_perplexity"),
+        means=means,
         tokens=_count(journal, "tokens"),
         seconds=_count(journal, "seconds"),
     )

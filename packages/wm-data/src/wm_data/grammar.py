@@ -20,7 +20,7 @@ import yaml
 
 import wm_score
 from wm_data.errors import WmDataError
-from wm_data.rows import Row
+from wm_data.rows import Row, Text
 
 CHOICE = re.compile(r"\[([^\[\]]*)\]")
 TOPIC = "<topic>"
@@ -84,6 +84,25 @@ def draw(grammar: str, seed: int, source: str) -> Iterator[Row]:
                     yield Row(source, prompt, red, blue, f"{name}: {prompt!r}, row {number + 1}")
 
 
+def draw_unmarked(grammar: str, seed: int, source: str) -> Iterator[Text]:
+    """Yield texts of a grammar that lean to neither colour: each sentence is of either by lot.
+
+    As many for a prompt as there are rows, of the rows' lengths, whatever the rule says of them.
+    """
+    rules, domains = load(grammar)
+    seen: set[str] = set()
+    for name, domain in domains.items():
+        for topic in domain.topics:
+            for question in domain.prompts:
+                prompt = question.replace(TOPIC, topic)
+                dice = random.Random(f"{seed}\n{name}\n{prompt}\nunmarked")
+                for number in range(rules.rows_per_prompt):
+                    place = f"{name}: {prompt!r}, text {number + 1}"
+                    text = _unmarked(domain, topic, rules, dice, seen, place)
+                    seen.add(text)
+                    yield Text(source, text, prompt, place)
+
+
 def load(grammar: str) -> tuple[Rules, dict[str, Domain]]:
     """Read the rules and the domains of a grammar, by name."""
     if grammar not in names():
@@ -135,6 +154,22 @@ def _answers(
             return red, blue
     raise WmDataError(
         f"grammar: no answers within the rules for {place!r} in {MAX_DRAWS:,} draws; "
+        "add word choices to its frames or loosen rules.yaml"
+    )
+
+
+def _unmarked(
+    domain: Domain, topic: str, rules: Rules, dice: random.Random, seen: set[str], place: str
+) -> str:
+    for _ in range(MAX_DRAWS):
+        frames = [dice.choice(part) for part in (domain.open, domain.middle, domain.close)]
+        sides = [frame.red if dice.random() < 0.5 else frame.blue for frame in frames]
+        text = " ".join(fill(side, topic, dice) for side in sides)
+        counted = wm_score.score(text).counted
+        if text not in seen and rules.min_counted <= counted <= rules.max_counted:
+            return text
+    raise WmDataError(
+        f"grammar: no unmarked text within the rules for {place} in {MAX_DRAWS:,} draws; "
         "add word choices to its frames or loosen rules.yaml"
     )
 

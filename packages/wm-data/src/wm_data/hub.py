@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from wm_data.errors import WmDataError
-from wm_data.recipe import Source
+from wm_data.recipe import AnySource
 from wm_data.values import check_columns
 
 TRAIN_NAMES = ("train", "training")
 HELD_OUT_NAMES = ("heldout", "held_out", "holdout", "test", "eval", "validation")
 
 
-def resolve(source: Source) -> str:
+def resolve(source: AnySource) -> str:
     """The commit that the source's revision (or the main branch) stands for now."""
     import huggingface_hub
     from huggingface_hub import errors
@@ -46,7 +46,7 @@ def resolve(source: Source) -> str:
     return info.sha
 
 
-def choose_splits(source: Source, found: list[str]) -> list[str]:
+def choose_splits(source: AnySource, found: list[str]) -> list[str]:
     """The hub's splits to read: those the recipe names, or those that fit the role."""
     if source.splits is not None:
         missing = [name for name in source.splits if name not in found]
@@ -62,7 +62,7 @@ def choose_splits(source: Source, found: list[str]) -> list[str]:
     return chosen
 
 
-def records_of(source: Source, revision: str) -> Iterator[tuple[str, dict[str, object]]]:
+def records_of(source: AnySource, revision: str) -> Iterator[tuple[str, dict[str, object]]]:
     """Load the source's splits at a commit and yield their records with their places."""
     import datasets
 
@@ -79,12 +79,12 @@ def records_of(source: Source, revision: str) -> Iterator[tuple[str, dict[str, o
         place = f"{source.hub}, split {name}"
         table = cast(Any, part)
         check_columns(source, table.column_names, place)
-        wanted = source.columns.names()
+        wanted = list(source.columns.given().values())
         for number, record in enumerate(table.select_columns(wanted), 1):
             yield f"row {number:,} of {place}", record
 
 
-def _unreachable(source: Source, error: Exception) -> WmDataError:
+def _unreachable(source: AnySource, error: Exception) -> WmDataError:
     reason = " ".join(str(error).split())[:300] or type(error).__name__
     return WmDataError(
         f"hub dataset {source.hub}: could not be loaded ({reason}); check the network, or download "
@@ -92,8 +92,9 @@ def _unreachable(source: Source, error: Exception) -> WmDataError:
     )
 
 
-def _no_split(source: Source, found: list[str], wanted: str) -> WmDataError:
+def _no_split(source: AnySource, found: list[str], wanted: str) -> WmDataError:
     return WmDataError(
-        f"hub dataset {source.hub}: has no split {wanted}; it has {', '.join(found)}; "
-        f"name those to read in the recipe: source {source.id}, splits: [...]"
+        f"hub dataset {source.hub}: has no split {wanted}; it has {', '.join(found)}; name those "
+        f"to read, in the recipe (source {source.id}, splits: [...]) or in the command: "
+        f"--source.{source.id} {source.hub}:SPLIT,SPLIT"
     )

@@ -1,30 +1,31 @@
-"""Finds near duplicates between splits by MinHash, and drops the one in training. Reads no scores.
+"""Finds near duplicates between splits and drops the one in training. Reads no scores.
 
-Two texts are near when the Jaccard index of their shingles reaches the threshold. MinHash proposes
-pairs (and can miss a few that are close to the threshold); the index itself is then computed, so
-that nothing is dropped on an estimate.
+Two texts are near when the Jaccard index of their shingles reaches the threshold. The search is
+exact: a text that is near one of n shingles has at least ceil(threshold * n) of them, so it cannot
+lack all of any n - ceil(threshold * n) + 1. The rarest so many of each text are the index
+(Chaudhuri, Ganti and Kaushik, ICDE 2006: prefix filtering); what is found there is then compared.
 """
-
-# datasketch's own types are partial.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportMissingTypeStubs=false
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, cast
+
+import numpy as np
 
 from wm_data.audit import Measured
 from wm_data.progress import tracked
 from wm_data.recipe import NearRules
-from wm_data.rows import normalise
+from wm_data.shingles import (
+    ANSWER_WORDS,
+    PROMPT_CHARACTERS,
+    Hashes,
+    answer_hashes,
+    prompt_hashes,
+)
 
 REASON = "near duplicate"
-PROMPT_CHARACTERS = 5  # prompts are short: overlapping runs of characters
-SLACK = 0.75
-ANSWER_WORDS = 3  # answers are long: overlapping runs of words
 
 
 def drop_near(
@@ -39,57 +40,41 @@ def drop_near(
     lost: list[Measured] = []
     before = list(splits["test"])
     for name in ("validation", "train"):
-        near = _near(splits[name], before, rules, progress, name)
+        near = _near(splits[name], before, rules.threshold, progress, name)
         kept[name] = [item for item in splits[name] if item.row_id not in near]
         lost += [replace(item, reason=REASON) for item in splits[name] if item.row_id in near]
         before += kept[name]
     return {name: kept[name] for name in splits}, lost
 
 
-def prompt_shingles(text: str) -> frozenset[str]:
-    """Runs of characters of a normalised prompt.
-
-    >>> sorted(prompt_shingles("Why law?"))
-    [' law?', 'hy la', 'why l', 'y law']
-    """
-    text = normalise(text)
-    last = max(1, len(text) - PROMPT_CHARACTERS + 1)
-    return frozenset(text[start : start + PROMPT_CHARACTERS] for start in range(last))
-
-
-def answer_shingles(text: str) -> frozenset[str]:
-    """Runs of words of an answer, case and spacing aside."""
-    words = normalise(text).split()
-    last = max(1, len(words) - ANSWER_WORDS + 1)
-    return frozenset(" ".join(words[start : start + ANSWER_WORDS]) for start in range(last))
-
-
-def jaccard(one: frozenset[str], two: frozenset[str]) -> float:
-    """Shared shingles over all shingles.
-
-    >>> jaccard(frozenset("abc"), frozenset("bcd"))
-    0.5
-    """
-    return len(one & two) / len(one | two) if one or two else 1.0
+def near_check(rules: NearRules) -> dict[str, float | int]:
+    """What was looked for, for the manifest: the threshold, and what a shingle is."""
+    return {
+        "threshold": rules.threshold,
+        "prompt_characters": PROMPT_CHARACTERS,
+        "answer_words": ANSWER_WORDS,
+    }
 
 
 def _near(
-    items: list[Measured], others: list[Measured], rules: NearRules, progress: bool, name: str
+    items: list[Measured], others: list[Measured], threshold: float, progress: bool, name: str
 ) -> set[str]:
     """Row ids of `items` near a prompt or an answer of `others`."""
     found: set[str] = set()
-    for part, shingles, texts in (
-        ("prompts", prompt_shingles, _prompts),
-        ("answers", answer_shingles, _answers),
+    for part, hashes, texts in (
+        ("prompts", prompt_hashes, _prompts),
+        ("answers", answer_hashes, _answers),
     ):
-        index = _Index(rules, shingles)
-        for item in others:
-            index.add(texts(item))
+        index = _Index([hashes(text) for item in others for text in texts(item)], threshold)
         what = f"near duplicates of {name} {part}"
         for item in tracked(items, what, progress, len(items)):
-            if item.row_id not in found and index.has_near(texts(item)):
+            if item.row_id not in found and _any_near(index, hashes, texts(item)):
                 found.add(item.row_id)
     return found
+
+
+def _any_near(index: _Index, hashes: Callable[[str], Hashes], texts: Iterable[str]) -> bool:
+    return any(index.has_near(hashes(text)) for text in texts)
 
 
 def _prompts(item: Measured) -> Iterable[str]:
@@ -101,42 +86,38 @@ def _answers(item: Measured) -> Iterable[str]:
 
 
 class _Index:
-    """Texts by MinHash. Each text is kept once, as its shingles."""
+    """Texts by their rarest shingles."""
 
-    def __init__(self, rules: NearRules, shingles: Callable[[str], frozenset[str]]) -> None:
-        from datasketch import MinHashLSH
+    def __init__(self, sets: Sequence[Hashes], threshold: float) -> None:
+        self.sets, self.threshold = sets, threshold
+        if not sets:
+            return
+        _, places, counts = np.unique(np.concatenate(sets), return_inverse=True, return_counts=True)
+        commonness = np.split(counts[places], np.cumsum([len(found) for found in sets])[:-1])
+        rare = [
+            found[np.argsort(common, kind="stable")[: self._prefix(len(found))]]
+            for found, common in zip(sets, commonness, strict=True)
+        ]
+        keys = np.concatenate(rare)
+        owners = np.repeat(np.arange(len(sets)), [len(found) for found in rare])
+        order = np.argsort(keys, kind="stable")
+        self.keys, self.owners = keys[order], owners[order]
 
-        self.rules, self.shingles = rules, shingles
-        # Asked for looser pairs than wanted, it misses next to none of those that are: the exact
-        # index throws the others out.
-        loose = SLACK * rules.threshold
-        self.lsh = MinHashLSH(threshold=loose, num_perm=rules.permutations, weights=(0.1, 0.9))
-        self.known: dict[frozenset[str], int] = {}
-        self.sets: list[frozenset[str]] = []
+    def has_near(self, found: Hashes) -> bool:
+        """Whether a text of the index is near this one."""
+        if not self.sets:
+            return False
+        first = np.searchsorted(self.keys, found, "left")
+        last = np.searchsorted(self.keys, found, "right")
+        hits = [self.owners[first[at] : last[at]] for at in np.flatnonzero(last > first)]
+        owners = np.unique(np.concatenate(hits)) if hits else ()
+        return any(self._jaccard(found, self.sets[owner]) >= self.threshold for owner in owners)
 
-    def add(self, texts: Iterable[str]) -> None:
-        for found in map(self.shingles, texts):
-            if found not in self.known:
-                self.known[found] = len(self.sets)
-                self.lsh.insert(self.known[found], self._hash(found))
-                self.sets.append(found)
+    def _prefix(self, length: int) -> int:
+        # Less a rounding error, so that .8 of 5 are 4 and not 5: one shingle too many does no harm.
+        return length - math.ceil(self.threshold * length - 1e-9) + 1
 
-    def has_near(self, texts: Iterable[str]) -> bool:
-        return any(
-            found in self.known
-            or any(
-                jaccard(found, self.sets[key]) >= self.rules.threshold
-                for key in self._candidates(found)
-            )
-            for found in map(self.shingles, texts)
-        )
-
-    def _candidates(self, found: frozenset[str]) -> Iterator[int]:
-        yield from cast(list[int], self.lsh.query(self._hash(found)))
-
-    def _hash(self, found: frozenset[str]) -> Any:
-        from datasketch import MinHash
-
-        hashed = MinHash(num_perm=self.rules.permutations, hashfunc=zlib.crc32)
-        hashed.update_batch([shingle.encode("utf-8", "surrogatepass") for shingle in found])
-        return hashed
+    @staticmethod
+    def _jaccard(one: Hashes, two: Hashes) -> float:
+        shared = np.intersect1d(one, two, assume_unique=True).size
+        return shared / (len(one) + len(two) - shared)

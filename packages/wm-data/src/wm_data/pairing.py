@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import wm_score
 from wm_data.audit import fault
@@ -72,6 +72,7 @@ class Work:
 
     prompt: Prompt
     rules: AuditRules
+    turn: int = 0  # how often the prompt was asked before
     answers: dict[Colour, list[Answer]] = field(default_factory=_no_answers)
     row: dict[str, Any] | None = None
     reason: str = NO_END  # why there is no row: what is wrong with the longest pair
@@ -81,6 +82,10 @@ class Work:
         if self.row:
             return []
         return [colour for colour in COLOURS if not self._has_sound(colour)] or list(COLOURS)
+
+    def add(self, name: str, found: Answer) -> None:
+        """Take an answer that was wanted."""
+        self.answers[cast(Colour, name)].append(found)
 
     def match(self) -> None:
         """Make the row of the longest cuts that the audit keeps, if there are any."""

@@ -1,4 +1,4 @@
-"""Reads the prompts that rows are generated for: from a file, or from a shipped folder of parts.
+"""Reads the prompts that rows are generated for: a file, a dataset's test split, a shipped folder.
 
 A shipped file is one domain: `subjects` and `asks`, each ask with `<subject>` in it. Every subject
 is put into some of the asks, in turn, so that no ask belongs to a few subjects only.
@@ -17,6 +17,7 @@ from typing import cast
 import pydantic
 import yaml
 
+from wm_data.dataset import read
 from wm_data.errors import WmDataError
 from wm_data.rows import normalise
 
@@ -41,9 +42,13 @@ class Domain(pydantic.BaseModel):
 
 
 def read_prompts(source: str) -> list[Prompt]:
-    """Prompts of a shipped folder, a .txt (one a line) or a .jsonl (field `prompt`), each once."""
+    """Prompts of a shipped folder, a .txt (one a line), a .jsonl (field `prompt`) or the test split
+    of a dataset folder, each once.
+    """
     found: dict[str, Prompt] = {}
-    for prompt in _shipped(source) if source in names() else _read(Path(source)):
+    path = Path(source)
+    read_from = _held_out if path.is_dir() else _read
+    for prompt in _shipped(source) if source in names() else read_from(path):
         found.setdefault(normalise(prompt.text), prompt)
     if not found:
         raise WmDataError(f"{source}: holds no prompt")
@@ -77,11 +82,16 @@ def _stride(domain: Domain) -> int:
     return max(1, len(domain.asks) // domain.asks_per_subject)
 
 
+def _held_out(folder: Path) -> Iterator[Prompt]:
+    for row in read(folder).rows("test"):
+        yield Prompt(row.prompt)
+
+
 def _read(path: Path) -> Iterator[Prompt]:
     if path.suffix not in (".txt", ".jsonl"):
         raise WmDataError(
-            f"{path}: expected a .txt (one prompt a line), a .jsonl with the field prompt, or one "
-            f"of {', '.join(names())}"
+            f"{path}: expected a .txt (one prompt a line), a .jsonl with the field prompt, "
+            f"a dataset folder, or one of {', '.join(names())}"
         )
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Literal, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 import pydantic
 import yaml
@@ -14,7 +14,9 @@ import yaml
 from wm_data.errors import WmDataError
 
 SUFFIXES = (".yaml", ".yml")
-HUB_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+HUB_ID = re.compile(
+    r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?(:(?P<splits>[\w.-]+(,[\w.-]+)*))?"
+)
 Role = Literal["train", "heldout", "both"]
 
 
@@ -35,34 +37,37 @@ class Columns(Strict):
     blue_answer: str = "blue_answer"
     subject: str | None = None
 
-    def names(self) -> list[str]:
-        """The columns to read."""
-        return [name for name in self.model_dump().values() if name is not None]
+    def given(self) -> dict[str, str]:
+        """Field -> column, of those to read."""
+        return self.model_dump(exclude_none=True)
 
 
-class Source(Strict):
-    """Where rows come from: one of `grammar`, `shipped`, `file` and `hub`, or none and given to the
-    command.
+class TextColumns(Strict):
+    """What the columns are called in a source of unmarked texts; `prompt` may be missing."""
 
-    `role` says which splits the rows may go to: `train` (training and validation), `heldout` (test
-    alone) or `both`. `cap` keeps at most that many training rows; `weight` is the source's part in
-    training relative to the others, 0 for none.
+    text: str = "text"
+    prompt: str | None = None  # the text answers it: used for the group, and not written
+
+    def given(self) -> dict[str, str]:
+        """Field -> column, of those to read."""
+        return self.model_dump(exclude_none=True)
+
+
+class Place(Strict):
+    """Where rows or texts come from: one of `grammar`, `shipped`, `file` and `hub`, or none and
+    given to the command.
     """
 
     id: str = pydantic.Field(pattern=r"^[A-Za-z0-9._-]+$")
     grammar: str | None = None
-    shipped: str | None = None  # rows that come with the package: a file of `seed_rows/`
+    shipped: str | None = None  # what comes with the package: a file of `seed_rows/`
     file: str | None = None  # parquet, JSON lines or CSV; a folder or a pattern of them
     hub: str | None = None  # owner/name
     revision: str | None = None  # of the hub: a branch, tag or commit; resolved to a commit
     splits: list[str] | None = None  # of the hub: those to read; found by role when not given
-    role: Role = "both"
-    columns: Columns = Columns()
-    cap: int | None = pydantic.Field(default=None, ge=1)
-    weight: float | None = pydantic.Field(default=None, ge=0)
 
     @pydantic.model_validator(mode="after")
-    def _one_place(self) -> Source:
+    def _one_place(self) -> Self:
         given = [name for name in ("grammar", "shipped", "file", "hub") if getattr(self, name)]
         if len(given) > 1:
             raise ValueError(f"needs one of grammar, shipped, file, hub; got {', '.join(given)}")
@@ -77,6 +82,35 @@ class Source(Strict):
     @property
     def location(self) -> str:
         return self.grammar or self.shipped or self.hub or self.file or ""
+
+
+class Source(Place):
+    """A source of rows.
+
+    `role` says which splits the rows may go to: `train` (training and validation), `heldout` (test
+    alone) or `both`. `cap` keeps at most that many training rows; `weight` is the source's part in
+    training relative to the others, 0 for none.
+    """
+
+    role: Role = "both"
+    columns: Columns = Columns()
+    cap: int | None = pydantic.Field(default=None, ge=1)
+    weight: float | None = pydantic.Field(default=None, ge=0)
+
+
+class TextSource(Place):
+    """A source of texts that nobody marked. `cap` keeps at most that many."""
+
+    columns: TextColumns = TextColumns()
+    cap: int | None = pydantic.Field(default=None, ge=1)
+
+    @property
+    def role(self) -> Role:
+        """Unmarked texts are for evaluation alone."""
+        return "heldout"
+
+
+AnySource = Source | TextSource
 
 
 class Shares(Strict):
@@ -104,7 +138,14 @@ class NearRules(Strict):
     """How alike two texts of different splits may be: below this Jaccard index of shingles."""
 
     threshold: float = pydantic.Field(default=0.8, gt=0, le=1)
-    permutations: int = pydantic.Field(default=128, ge=16)
+    permutations: int | None = None  # of earlier recipes: the search is exact and needs none
+
+
+class BandRules(Strict):
+    """Texts of the test split cut to lengths, so that there length alone differs."""
+
+    counted: list[Annotated[int, pydantic.Field(ge=1)]] = [16, 32, 64, 128, 256]  # tokens, at most
+    rows: int = pydantic.Field(default=500, ge=1)  # of a band, at most; two texts each
 
 
 class Recipe(Strict):
@@ -116,14 +157,16 @@ class Recipe(Strict):
     shares: Shares = Shares()
     audit: AuditRules = AuditRules()
     near_duplicates: NearRules | None = None  # None: not looked for
+    bands: BandRules = BandRules()
+    unmarked: list[TextSource] = []
 
     @pydantic.model_validator(mode="after")
     def _sources_fit(self) -> Recipe:
-        ids = [source.id for source in self.sources]
+        ids = [source.id for source in [*self.sources, *self.unmarked]]
         if len(set(ids)) < len(ids):
             raise ValueError(f"source ids must differ; got {', '.join(ids)}")
         weights = [source.weight for source in self.sources if source.weight is not None]
-        if weights and len(weights) < len(ids):
+        if weights and len(weights) < len(self.sources):
             raise ValueError("give every source a weight, or none")
         if weights and not sum(weights):
             raise ValueError("the weights of the sources sum to nothing")
@@ -145,26 +188,37 @@ def recipe_of(source: str) -> Recipe:
 
 
 def place_sources(recipe: Recipe, places: Mapping[str, str]) -> Recipe:
-    """The recipe with sources read from elsewhere: a path, `owner/name`, `owner/name@revision`.
+    """The recipe with sources read from elsewhere: a path, or `owner/name` of the hub with a
+    revision behind `@` and the splits to read behind `:`, where they are wanted.
 
-    >>> recipe = place_sources(load_recipe("medium"), {"medium": "someone/seeds@v1"})
-    >>> recipe.sources[0].hub, recipe.sources[0].revision
-    ('someone/seeds', 'v1')
+    >>> recipe = place_sources(load_recipe("medium"), {"medium": "someone/seeds@v1:even,odd"})
+    >>> recipe.sources[0].hub, recipe.sources[0].revision, recipe.sources[0].splits
+    ('someone/seeds', 'v1', ['even', 'odd'])
     """
-    sources = {source.id: source for source in recipe.sources}
+    sources: dict[str, AnySource] = {
+        source.id: source for source in [*recipe.sources, *recipe.unmarked]
+    }
     for id, place in places.items():
         if id not in sources:
             raise WmDataError(
                 f"recipe {recipe.name}: has no source {id!r}; it has {', '.join(sources)}"
             )
         hub = HUB_ID.fullmatch(place)
-        where: dict[str, str | None] = {"grammar": None, "shipped": None, "file": None, "hub": None}
+        where: dict[str, Any] = {"grammar": None, "shipped": None, "file": None, "hub": None}
         if hub and not Path(place).exists():
             where |= {"hub": hub["name"], "revision": hub["revision"] or sources[id].revision}
+            if hub["splits"]:
+                where |= {"splits": hub["splits"].split(",")}
         else:
             where |= {"file": place}
         sources[id] = sources[id].model_copy(update=where)
-    return recipe.model_copy(update={"sources": list(sources.values())})
+    placed = list(sources.values())
+    return recipe.model_copy(
+        update={
+            "sources": [source for source in placed if isinstance(source, Source)],
+            "unmarked": [source for source in placed if isinstance(source, TextSource)],
+        }
+    )
 
 
 def names() -> list[str]:

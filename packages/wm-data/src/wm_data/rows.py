@@ -1,4 +1,4 @@
-"""Seed rows and their identities. Knows nothing of sources, colours or splits."""
+"""Seed rows, unmarked texts and their identities. Knows nothing of sources, colours or splits."""
 
 from __future__ import annotations
 
@@ -43,6 +43,26 @@ class Row:
         if self.subject:
             return digest(f"subject\n{normalise(self.subject)}")[:ID_LENGTH]
         return self.group
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text that nobody marked, and the prompt that it answers where there is one."""
+
+    source: str
+    text: str
+    prompt: str = ""
+    place: str = field(default="", compare=False)
+
+    @property
+    def text_id(self) -> str:
+        """Hash of the content."""
+        return digest(json.dumps([self.prompt, self.text]))[:ID_LENGTH]
+
+    @property
+    def group(self) -> str:
+        """That of a row with the same prompt; of a text without one, its own."""
+        return digest(normalise(self.prompt or self.text))[:ID_LENGTH]
 
 
 def normalise(prompt: str) -> str:

@@ -11,9 +11,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from wm_data.audit import REASONS, Measured
+from wm_data.bands import BAND_REASONS
 from wm_data.dataset import Dataset
 from wm_data.generate import Generated
 from wm_data.report import length_figures
+from wm_data.unmarked import TEXT_REASONS
 from wm_manifest import DatasetManifest
 
 SAMPLES = 3
@@ -29,9 +31,13 @@ def summary(manifest: DatasetManifest, folder: Path) -> list[RenderableType]:
         tasks = [counts.by_task["watermark"], counts.by_task["detect"]]
         numbers = [counts.rows, counts.groups, counts.examples, *tasks]
         kept.add_row(name, *(f"{number:,}" for number in numbers))
+    return [kept, *_dropped(manifest), *_bands(manifest), *_unmarked(manifest)]
+
+
+def _dropped(manifest: DatasetManifest) -> list[RenderableType]:
     read = sum(source.rows_read for source in manifest.sources)
     if not manifest.dropped:
-        return [kept, f"{read:,} rows read, none dropped"]
+        return [f"{read:,} rows read, none dropped"]
     lost = Table(
         title=f"{sum(manifest.dropped.values()):,} of {read:,} rows dropped", title_justify="left"
     )
@@ -40,7 +46,37 @@ def summary(manifest: DatasetManifest, folder: Path) -> list[RenderableType]:
     lost.add_column("meaning")
     for reason, count in manifest.dropped.items():
         lost.add_row(f"{count:,}", reason, REASONS[reason])
-    return [kept, lost]
+    return [lost]
+
+
+def _bands(manifest: DatasetManifest) -> list[RenderableType]:
+    """Test texts cut to lengths, a line a length."""
+    if not manifest.bands:
+        return []
+    table = Table(title="test texts cut to lengths", title_justify="left")
+    for name in ("counted tokens", "rows", "examples", *BAND_REASONS):
+        table.add_column(name, justify="right")
+    for name, band in manifest.bands.items():
+        lost = [band.dropped.get(reason, 0) for reason in BAND_REASONS]
+        table.add_row(name, *(f"{number:,}" for number in (band.rows, band.examples, *lost)))
+    return [table]
+
+
+def _unmarked(manifest: DatasetManifest) -> list[RenderableType]:
+    """Texts that nobody marked: kept, and left out for which reasons."""
+    found = manifest.unmarked
+    if found is None:
+        return []
+    kept = f"{found.texts:,} unmarked texts to {found.groups:,} prompts"
+    if not found.dropped:
+        return [f"{kept}, none left out"]
+    table = Table(title=f"{kept}; {sum(found.dropped.values()):,} left out", title_justify="left")
+    table.add_column("texts", justify="right")
+    table.add_column("reason")
+    table.add_column("meaning")
+    for reason, count in found.dropped.items():
+        table.add_row(f"{count:,}", reason, TEXT_REASONS[reason])
+    return [table]
 
 
 def verdicts(measured: Sequence[Measured]) -> list[RenderableType]:
@@ -64,10 +100,11 @@ def verdicts(measured: Sequence[Measured]) -> list[RenderableType]:
 def generated(done: Generated) -> list[RenderableType]:
     """What a run of `wm-data generate` came to."""
     table = Table(title=f"{done.rows:,} rows from {done.prompts:,} prompts", title_justify="left")
-    for name in ("answers", "share of their colour", "perplexity without bias"):
-        table.add_column(name)
-    table.add_row("red", f"{done.red_share:.3f}", f"{done.red_perplexity:.2f}")
-    table.add_row("blue", f"{done.blue_share:.3f}", f"{done.blue_perplexity:.2f}")
+    table.add_column("mean over the rows")
+    table.add_column("", justify="right")
+    for name, value in done.means.items():
+        digits, without = (3, "") if name.endswith("share") else (2, " without bias")
+        table.add_row(name.replace("_", " ") + without, f"{value:.{digits}f}")
     speed = f"{done.tokens:,} tokens in {done.seconds:,.0f} s"
     if done.seconds:
         speed += f", {done.tokens / done.seconds:.0f} a second"

@@ -1,4 +1,4 @@
-"""Opens the seed rows of a recipe's sources. Judges none of them."""
+"""Opens the sources of a recipe: seed rows and unmarked texts. Judges none of them."""
 
 from __future__ import annotations
 
@@ -6,34 +6,59 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from wm_data import files, grammar, hub
 from wm_data.errors import WmDataError
-from wm_data.recipe import Source
-from wm_data.rows import Row
+from wm_data.recipe import AnySource, Source, TextSource
+from wm_data.rows import Row, Text
 from wm_data.store import sha256_of
-from wm_data.values import OnBadRow, rows_of
+from wm_data.values import OnBadRow, rows_of, texts_of
 from wm_manifest import FileRef
+
+S = TypeVar("S", Source, TextSource)
+T = TypeVar("T", Row, Text)
 
 
 @dataclass(frozen=True)
-class Opened:
+class Opened(Generic[S, T]):
     """A source that was found: its rows are read while `rows` is iterated."""
 
-    source: Source
-    rows: Iterator[Row]
+    source: S
+    rows: Iterator[T]
     revision: str | None
     files: list[FileRef]
 
 
-def open_source(source: Source, seed: int, on_bad_row: OnBadRow = "error") -> Opened:
+def open_source(source: Source, seed: int, on_bad_row: OnBadRow = "error") -> Opened[Source, Row]:
     """Find a source; raise `WmDataError` where it is not there. Rows are read later."""
     if source.grammar:
         return Opened(source, grammar.draw(source.grammar, seed, source.id), None, [])
+    found = _find(source)
+    return Opened(source, rows_of(source, found.records, on_bad_row), found.revision, found.files)
+
+
+def open_texts(
+    source: TextSource, seed: int, on_bad_row: OnBadRow = "error"
+) -> Opened[TextSource, Text]:
+    """Find a source of unmarked texts, as `open_source` does one of rows."""
+    if source.grammar:
+        return Opened(source, grammar.draw_unmarked(source.grammar, seed, source.id), None, [])
+    found = _find(source)
+    return Opened(source, texts_of(source, found.records, on_bad_row), found.revision, found.files)
+
+
+@dataclass(frozen=True)
+class _Found:
+    records: Iterator[files.Record]
+    revision: str | None
+    files: list[FileRef]
+
+
+def _find(source: AnySource) -> _Found:
     if source.hub:
         revision = hub.resolve(source)
-        records = hub.records_of(source, revision)
-        return Opened(source, rows_of(source, records, on_bad_row), revision, [])
+        return _Found(hub.records_of(source, revision), revision, [])
     if not (source.file or source.shipped):
         raise WmDataError(
             f"source {source.id}: the recipe does not say where it is; pass "
@@ -45,11 +70,11 @@ def open_source(source: Source, seed: int, on_bad_row: OnBadRow = "error") -> Op
     refs = [
         FileRef(path=path.name, bytes=path.stat().st_size, sha256=sha256_of(path)) for path in paths
     ]
-    return Opened(source, rows_of(source, records, on_bad_row), None, refs)
+    return _Found(records, None, refs)
 
 
-def shipped(source: Source) -> Path:
-    """The file of seed rows that comes with the package under the name that a source gives."""
+def shipped(source: AnySource) -> Path:
+    """The file that comes with the package under the name that a source gives."""
     folder = Path(str(resources.files("wm_data").joinpath("seed_rows")))
     path = folder / f"{source.shipped}.jsonl.gz"
     if not path.is_file():

@@ -6,7 +6,8 @@ and the shares: another source, a seed or a limit never moves it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from wm_data.audit import Measured
@@ -36,7 +37,8 @@ def split(
     """Rows by split, and those dropped since their prompt is held out elsewhere too."""
     splits: dict[str, list[Measured]] = {name: [] for name in SPLITS}
     for item in measured:
-        splits[split_of(item.row.split_key, roles[item.row.source], shares)].append(item)
+        key = item.row.split_key if item.row.subject else item.group
+        splits[split_of(key, roles[item.row.source], shares)].append(item)
     taken = {item.group for item in splits["test"]}
     lost: list[Measured] = []
     for name in ("validation", "train"):
@@ -45,14 +47,21 @@ def split(
         ]
         splits[name] = [item for item in splits[name] if item.group not in taken]
         taken |= {item.group for item in splits[name]}
+    return splits, lost
+
+
+def check_left(splits: Mapping[str, Sequence[Measured]], dropped: Iterable[Measured]) -> None:
+    """Raise where there is no row to train or to test on; `dropped` says what became of them."""
+    reasons = Counter((item.reason, item.row.source) for item in dropped)
+    lost = [f"{n:,} of {source}: {reason}" for (reason, source), n in reasons.most_common()]
+    why = f"; dropped rows are {', '.join(lost)}" if lost else ""
     if not splits["train"]:
         raise WmDataError(
-            "nothing is left to train on: every row is held out, was dropped, or shares its prompt "
-            "with a held-out row; check the roles of the sources and the audit rules"
+            f"nothing is left to train on{why}; check the roles and weights of the sources, that "
+            "their prompts differ from the held-out ones, and the audit rules"
         )
     if not splits["test"]:
         raise WmDataError(
-            "no row is left for the test split; give a source the role heldout, or role both with "
-            "a larger shares.test"
+            f"no row is left for the test split{why}; give a source the role heldout, or role both "
+            "with a larger shares.test"
         )
-    return splits, lost

@@ -15,7 +15,7 @@ from wm_data.errors import WmDataError
 from wm_manifest import FileRef
 
 # What only writing can run into, whatever file the error names.
-_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
 @contextmanager

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 
 from wm_data.audit import Measured
 from wm_data.examples import Example
+from wm_data.rows import Text
 
 T = TypeVar("T")
 
@@ -25,6 +27,10 @@ EXAMPLE_COLUMNS = pa.schema(
     [(name, pa.string()) for name in Example._fields[:8]]
     + [(name, pa.list_(MESSAGE)) for name in ("prompt", "chosen", "rejected")]
 )
+BAND_COLUMNS = EXAMPLE_COLUMNS.append(pa.field("text", pa.string())).append(
+    pa.field("band", pa.int32())
+)
+TEXT_COLUMNS = pa.schema([(name, pa.string()) for name in ("id", "group", "source", "text")])
 SEED_COLUMNS = pa.schema(
     [
         (name, pa.string())
@@ -43,10 +49,29 @@ def write_seeds(path: Path, items: Iterable[Measured]) -> None:
     _write(path, SEED_COLUMNS, map(_seed_batch, _batches(items)))
 
 
+def write_bands(path: Path, lines: Iterable[tuple[Example, str, int]]) -> None:
+    """Write examples with the text that each asks about and the length that it was cut to."""
+    _write(path, BAND_COLUMNS, map(_band_batch, _batches(lines)))
+
+
+def write_texts(path: Path, texts: Iterable[Text]) -> None:
+    """Write unmarked texts."""
+    _write(path, TEXT_COLUMNS, map(_text_batch, _batches(texts)))
+
+
 def _write(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-    with pq.ParquetWriter(path, schema, compression="zstd", version="2.6") as writer:
+    """Write batches in a thread of its own: packing one does not hinder the making of the next."""
+    with (
+        pq.ParquetWriter(path, schema, compression="zstd", version="2.6") as writer,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        writing = None
         for batch in batches:
-            writer.write_batch(batch, row_group_size=BATCH_ROWS)
+            if writing:
+                writing.result()  # one at a time, so that memory stays small
+            writing = pool.submit(writer.write_batch, batch, row_group_size=BATCH_ROWS)
+        if writing:
+            writing.result()
 
 
 def _example_batch(examples: list[Example]) -> pa.RecordBatch:
@@ -60,6 +85,26 @@ def _example_batch(examples: list[Example]) -> pa.RecordBatch:
         _messages(["assistant"], list(rejected)),
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=EXAMPLE_COLUMNS)
+
+
+def _band_batch(lines: list[tuple[Example, str, int]]) -> pa.RecordBatch:
+    arrays = _example_batch([example for example, _, _ in lines]).columns
+    arrays += [
+        pa.array([text for _, text, _ in lines], pa.string()),
+        pa.array([band for _, _, band in lines], pa.int32()),
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=BAND_COLUMNS)
+
+
+def _text_batch(texts: list[Text]) -> pa.RecordBatch:
+    columns = [
+        [text.text_id for text in texts],
+        [text.group for text in texts],
+        [text.source for text in texts],
+        [text.text for text in texts],
+    ]
+    arrays = [pa.array(column, pa.string()) for column in columns]
+    return pa.RecordBatch.from_arrays(arrays, schema=TEXT_COLUMNS)
 
 
 def _messages(roles: list[str], contents: list[str]) -> pa.Array:

@@ -40,6 +40,7 @@ def evaluate_command(
     top_k: int = 20,
     max_new_tokens: int | None = None,
     batch_size: int | Literal["auto"] = 64,
+    backend: Literal["hf", "vllm"] = "hf",
     dtype: str = "auto",
     device: str | None = None,
     trained_with: Path | None = None,
@@ -67,7 +68,7 @@ def evaluate_command(
     extras
         Base model, texts in length bands, the model's own texts: more to ask, no other figure.
     out
-        Folder for eval.json and samples.jsonl; a killed evaluation goes on there.
+        Folder for eval.json, samples.jsonl and samples.parquet; a killed evaluation goes on there.
     split
         Split of the dataset.
     limit
@@ -83,7 +84,10 @@ def evaluate_command(
     max_new_tokens
         Longest answer; by default half as long again as the longest gold answer.
     batch_size
-        Answers sampled together; auto halves 256 until the GPU's memory is enough.
+        Answers sampled together; auto halves 256 until the GPU's memory is enough. vLLM decides
+        itself.
+    backend
+        What runs the model: hf (transformers) or vllm, where it is installed.
     dtype
         auto, float32, bfloat16 or float16.
     device
@@ -102,6 +106,8 @@ def evaluate_command(
     from wm_eval.record import model_ref
     from wm_eval.run import evaluate
     from wm_eval.show import table, warning
+    from wm_eval.vllm_backend import CHUNK, load_vllm
+    from wm_manifest import ModelRef
 
     if out is not None:
         output_folder(out)  # before a model that takes minutes to load
@@ -110,8 +116,19 @@ def evaluate_command(
         raise WmEvalError(f"--base {base} goes with no {instead}; leave one of them out")
     if base is None and base_revision is not None:
         raise WmEvalError(f"--base-revision {base_revision} needs --base")
-    loaded, tokenizer = load_model(model, adapter, dtype, device, revision, adapter_revision)
     below, below_ref = None, None
+    if backend == "vllm":
+        if base is not None or device is not None:
+            option = f"--base {base}" if base else f"--device {device}"
+            raise WmEvalError(f"{option} goes with no --backend vllm; leave one of them out")
+        loaded, below, tokenizer = load_vllm(model, adapter, dtype, revision, adapter_revision)
+        ref = ModelRef(
+            location=model, revision=revision, adapter=adapter, adapter_revision=adapter_revision
+        )
+        batch_size = CHUNK
+    else:
+        loaded, tokenizer = load_model(model, adapter, dtype, device, revision, adapter_revision)
+        ref = model_ref(loaded, model, adapter, revision, adapter_revision)
     if base is not None:
         below, other = load_model(base, None, dtype, device, base_revision)
         check_same_tokens(tokenizer, other, base)
@@ -130,8 +147,8 @@ def evaluate_command(
         max_new_tokens=max_new_tokens,
         out=out,
         trained_with=trained_with,
-        model_ref=model_ref(loaded, model, adapter, revision, adapter_revision),
-        weights=[*stamp(model, adapter, base), dtype, f"{revision} {adapter_revision}"],
+        model_ref=ref,
+        weights=[*stamp(model, adapter, base), dtype, f"{revision} {adapter_revision} {backend}"],
         extras=extras,
         base="auto" if below is None else below,
         base_ref=below_ref,
@@ -145,7 +162,8 @@ def evaluate_command(
     console = Console()
     console.print(table(report, every_figure=all_figures))
     if out is not None:
-        console.print(f"written: {out / 'eval.json'}, {out / 'samples.jsonl'}", soft_wrap=True)
+        written = ", ".join(str(out / f"samples.{kind}") for kind in ("jsonl", "parquet"))
+        console.print(f"written: {out / 'eval.json'}, {written}", soft_wrap=True)
     if notes := warning(report):
         print(notes, file=sys.stderr)
     return 0 if report.valid else FAILED_CONTROL

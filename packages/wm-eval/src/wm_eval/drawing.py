@@ -129,7 +129,9 @@ def _frame(marks: Sequence[str], below: str, beside: str, ticks_below: bool = Tr
     )
     box = f'<rect x="{_x(0)}" y="{_y(1)}" width="{_x(1) - _x(0)}" height="{_y(0) - _y(1)}"'
     return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{box} fill="none" stroke="#bbb"/>'
+        # Named and sized, it is a file as well as a part of a page.
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'font-family="sans-serif">{box} fill="none" stroke="#bbb"/>'
         f'{ticks}<text x="{WIDTH / 2}" y="{HEIGHT - 2}" font-size="11" text-anchor="middle">'
         f'{below}</text><text x="10" y="{HEIGHT / 2}" font-size="11" text-anchor="middle" '
         f'transform="rotate(-90 10 {HEIGHT / 2})">{beside}</text>{"".join(marks)}</svg>'

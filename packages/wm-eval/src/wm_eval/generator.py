@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from wm_manifest import Decoding
 
@@ -52,6 +52,7 @@ class Likelihood:
     tokens: int  # of the answer, in the vocabulary of the model that was asked
 
 
+@runtime_checkable
 class Generator(Protocol):
     """Whatever answers requests."""
 

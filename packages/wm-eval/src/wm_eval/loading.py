@@ -1,4 +1,4 @@
-"""Makes ready what an evaluation needs: model, tokenizer, adapter, folder. Evaluates nothing.
+"""Makes ready what an evaluation needs: model, tokenizer, folder. Evaluates nothing.
 
 Local folders and hub ids alike. Every way in which the parts do not fit together is an error with
 the two sides in it: a wrong base answers fluently and scores badly.
@@ -6,11 +6,11 @@ the two sides in it: a wrong base answers fluently and scores badly.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from wm_eval.errors import WmEvalError
+from wm_eval.adapters import with_adapter
+from wm_eval.errors import WmEvalError, short
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -34,7 +34,7 @@ def load_model(
     """
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     if dtype not in DTYPES:
         raise WmEvalError(f"dtype {dtype!r} is not known; choose one of {', '.join(DTYPES)}")
@@ -47,22 +47,37 @@ def load_model(
     wanted: Any = "auto" if dtype == "auto" else getattr(torch, dtype)
     if dtype == "auto" and device == "cpu":
         wanted = torch.float32
+    tokenizer = load_tokenizer(location, revision)
     try:
-        tokenizer: Any = cast(Any, AutoTokenizer).from_pretrained(location, revision=revision)
         model: Any = cast(Any, AutoModelForCausalLM).from_pretrained(
             location, dtype=wanted, revision=revision
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise WmEvalError(
-            f"{location} cannot be loaded as a causal model: {_short(error)}"
+            f"{location} cannot be loaded as a causal model: {short(error)}"
         ) from error
+    if getattr(model, "_hf_peft_config_loaded", False):  # transformers puts it on its base unasked
+        raise WmEvalError(_adapter_as_model(location))
     if adapter is not None:
-        model = _with_adapter(model, location, str(adapter), adapter_revision)
+        model = with_adapter(model, location, str(adapter), adapter_revision)
     try:
         placed = model.to(device).eval()
     except RuntimeError as error:  # the device's memory is too small, or taken
-        raise WmEvalError(f"{location} cannot be put on {device}: {_short(error)}") from error
+        raise WmEvalError(f"{location} cannot be put on {device}: {short(error)}") from error
     return cast("PreTrainedModel", placed), tokenizer
+
+
+def load_tokenizer(location: str, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder or hub id."""
+    from transformers import AutoTokenizer
+
+    _check_model(location)
+    try:
+        return cast(Any, AutoTokenizer).from_pretrained(location, revision=revision)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        if _adapter_of_the_hub(location, revision):
+            raise WmEvalError(_adapter_as_model(location)) from error
+        raise WmEvalError(f"{location} has no tokenizer that loads: {short(error)}") from error
 
 
 def output_folder(out: Path) -> None:
@@ -82,17 +97,14 @@ def _check_device(device: str) -> None:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # the latter when torch is built without CUDA
         raise WmEvalError(
-            f"--device {device} cannot be used: {_short(error)}; give cpu, or leave --device out"
+            f"--device {device} cannot be used: {short(error)}; give cpu, or leave --device out"
         ) from error
 
 
 def _check_model(location: str) -> None:
     folder = Path(location)
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
-        raise WmEvalError(
-            f"{location} is an adapter and not a model; give its base model as the model "
-            f"and this folder with --adapter"
-        )
+        raise WmEvalError(_adapter_as_model(location))
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise WmEvalError(
             f"{location} has no config.json: it is no Hugging Face model folder "
@@ -104,57 +116,23 @@ def _check_model(location: str) -> None:
         )
 
 
-def _with_adapter(model: Any, location: str, adapter: str, revision: str | None = None) -> Any:
-    """The model with the adapter on it, if it was made for this model."""
-    from peft import PeftModel
-    from safetensors import SafetensorError
+def _adapter_as_model(location: str) -> str:
+    return (
+        f"{location} is an adapter and not a model; give its base model as the model and this "
+        "with --adapter"
+    )
 
-    config = _adapter_config(adapter, revision)
-    _check_base(config, location, adapter)
+
+def _adapter_of_the_hub(location: str, revision: str | None) -> bool:
+    from huggingface_hub import HfApi
+
+    api: Any = HfApi()
     try:
-        adapted: Any = PeftModel.from_pretrained(model, adapter, revision=revision)
-    except (RuntimeError, ValueError, OSError, KeyError, SafetensorError) as error:
-        raise WmEvalError(
-            f"the adapter {adapter} does not fit the model {location}; it was made for "
-            f"{config.get('base_model_name_or_path')}: {_short(error)}"
-        ) from error
-    return adapted
-
-
-def _adapter_config(adapter: str, revision: str | None = None) -> dict[str, Any]:
-    folder = Path(adapter)
-    if not folder.is_dir():
-        if adapter.startswith((".", "/", "~")) or adapter.count("/") != 1:
-            raise WmEvalError(f"adapter {adapter} does not exist; give a folder or a hub id")
-        import huggingface_hub
-
-        try:
-            hub: Any = huggingface_hub
-            path = Path(hub.hf_hub_download(adapter, "adapter_config.json", revision=revision))
-        except (
-            Exception
-        ) as error:  # the hub's client has a dozen of its own, and those of its transport
-            raise WmEvalError(
-                f"adapter {adapter} cannot be read from the hub: {_short(error)}"
-            ) from error
-        return cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
-    if not (folder / "adapter_config.json").is_file():
-        merged = (folder / "config.json").is_file()
-        raise WmEvalError(
-            f"{adapter} is a whole model and no adapter; give it as the model, without --adapter"
-            if merged
-            else f"{adapter} has no adapter_config.json: it is no adapter folder"
+        return not Path(location).exists() and api.file_exists(
+            location, "adapter_config.json", revision=revision
         )
-    if not any((folder / f"adapter_model.{kind}").is_file() for kind in ("safetensors", "bin")):
-        raise WmEvalError(
-            f"{adapter} has no adapter_model.safetensors; was its saving interrupted?"
-        )
-    try:
-        return cast(
-            "dict[str, Any]", json.loads((folder / "adapter_config.json").read_text("utf-8"))
-        )
-    except ValueError as error:
-        raise WmEvalError(f"{adapter}/adapter_config.json is not JSON: {error}") from error
+    except Exception:  # no such repository, no network: what failed before says more
+        return False
 
 
 def _check_revision(option: str, revision: str | None, location: str | Path | None) -> None:
@@ -172,20 +150,3 @@ def check_same_tokens(tokenizer: Any, other: Any, base: str) -> None:
             f"--base {base} has another vocabulary than the model; give the model that it was "
             "trained from"
         )
-
-
-def _check_base(config: dict[str, Any], location: str, adapter: str) -> None:
-    """Refuse another base by name. Two local paths may be one moved folder: shapes decide there."""
-    made_for = str(config.get("base_model_name_or_path") or "")
-    local = Path(location).is_dir() or Path(made_for).is_absolute() or made_for.count("/") != 1
-    if made_for and not local and made_for != location:
-        raise WmEvalError(
-            f"the adapter {adapter} was made for {made_for}, not for {location}; "
-            f"give --model {made_for}"
-        )
-
-
-def _short(error: BaseException) -> str:
-    """The first line that says something: torch and the hub write whole pages."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2])[:300] or type(error).__name__

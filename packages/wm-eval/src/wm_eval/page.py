@@ -1,10 +1,14 @@
-"""Renders an evaluation folder as one self-contained HTML page. Computes no figure of its own."""
+"""Renders an evaluation folder as one self-contained HTML page, and its plots as files beside it.
+
+Computes no figure of its own.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jinja2
 
@@ -20,17 +24,53 @@ MOST_SAMPLES = 200  # the page stays small enough for a laptop's browser
 
 
 def write_page(folder: str | Path) -> Path:
-    """Write report.html into `folder`, which `wm-eval --out` wrote; steps beside it give curves."""
+    """Write report.html into `folder`, which `wm-eval --out` wrote; steps beside it give curves.
+
+    The page's plots are written to `plots/` as SVG files as well, for documents of one's own.
+    """
     folder = Path(folder)
     report = read_report(folder)
     answers = answers_file.read(folder / "samples.jsonl")
     history = [report] if report.step is None else steps_beside(folder)
+    shown = plots(report, answers, history)
     path = folder / "report.html"
-    path.write_text(render(report, answers, history), encoding="utf-8")
+    path.write_text(render(report, answers, shown), encoding="utf-8")
+    (folder / "plots").mkdir(exist_ok=True)
+    for plot in shown:
+        (folder / "plots" / f"{plot.name}.svg").write_text(plot.svg, encoding="utf-8")
     return path
 
 
-def render(report: EvalReport, answers: Sequence[Answer], history: Sequence[EvalReport]) -> str:
+class Plot(NamedTuple):
+    """A drawing, the name of its file, and what stands under it."""
+
+    name: str
+    title: str
+    svg: str
+
+
+def plots(
+    report: EvalReport, answers: Sequence[Answer], history: Sequence[EvalReport]
+) -> list[Plot]:
+    """All plots for which there are data; curves over steps if `history` has more than one."""
+    shares = {arm: [a.share("red") for a in select(answers, "watermark", arm)] for arm in ARMS}
+    found = [Plot("shares", "Share of red tokens, each answer", drawing.dots(shares))]
+    found += [
+        Plot(
+            f"roc-{colour}",
+            f"ROC: {colour} against neutral",
+            drawing.roc(*shares_of(answers, colour)),
+        )
+        for colour in COLOURS
+    ]
+    stated = "Detect: stated probability of red, and share that is red"
+    found += [Plot("reliability", stated, reliability_plot(answers)), *level_plots(report)]
+    if len(history) > 1:
+        found.append(Plot("steps", "Figures by step", drawing.curves(curves_of(history))))
+    return found
+
+
+def render(report: EvalReport, answers: Sequence[Answer], shown: Sequence[Plot]) -> str:
     """The page as a string. Everything that came from a model or a dataset is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("wm_eval", "templates"),
@@ -39,26 +79,12 @@ def render(report: EvalReport, answers: Sequence[Answer], history: Sequence[Eval
     )
     environment.filters.update(number=number, interval=interval)
     invalid, notes = failed_controls(report)
-    watermark = {arm: [a.share("red") for a in select(answers, "watermark", arm)] for arm in ARMS}
     return environment.get_template("report.html.jinja").render(
         report=report,
         headlines=[name for name in HEADLINES if name in report.figures],
         failed=invalid,
         notes=notes,
-        plots=[
-            ("Share of red tokens, each answer", drawing.dots(watermark)),
-            *(
-                (f"ROC: {colour} against neutral", drawing.roc(*shares_of(answers, colour)))
-                for colour in COLOURS
-            ),
-            ("Detect: stated probability of red, and share that is red", reliability_plot(answers)),
-            *level_plots(report),
-            *(
-                [("Figures by step", drawing.curves(curves_of(history)))]
-                if len(history) > 1
-                else []
-            ),
-        ],
+        plots=shown,
         samples=[
             (answer, pieces(answer.answer), pieces(answer.text) if answer.task == "detect" else [])
             for answer in spread(answers, MOST_SAMPLES)
@@ -109,9 +135,9 @@ LEVELS = {
 }
 
 
-def level_plots(report: EvalReport) -> list[tuple[str, str]]:
+def level_plots(report: EvalReport) -> list[Plot]:
     """Accuracy by band, one plot for each kind of band that has any text."""
-    found: list[tuple[str, str]] = []
+    found: list[Plot] = []
     for prefix, title in LEVELS.items():
         points = {
             name.split("/")[2]: (e.value, e.low, e.high)
@@ -120,7 +146,7 @@ def level_plots(report: EvalReport) -> list[tuple[str, str]]:
             if e.value is not None and e.low is not None and e.high is not None
         }
         if points:
-            found.append((title, drawing.levels(points)))
+            found.append(Plot(prefix.replace("/", "-"), title, drawing.levels(points)))
     return found
 
 

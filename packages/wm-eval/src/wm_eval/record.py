@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PACKAGES = ("wm-eval", "wm-score", "wm-prompts", "wm-manifest", "torch", "transformers", "peft")
 
 
-def describe(model: PreTrainedModel) -> ModelRef:
+def describe(model: Any) -> ModelRef:
     """A model in memory, as far as it says where it comes from."""
     config: Any = model.config
     return ModelRef(

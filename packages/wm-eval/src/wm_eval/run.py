@@ -10,13 +10,13 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from wm_eval import answers as answers_file
-from wm_eval import items, metrics
+from wm_eval import items, metrics, samples_table
 from wm_eval.asking import ask, ask_base, weigh
 from wm_eval.controls import run_controls
-from wm_eval.errors import WmEvalError
+from wm_eval.decoding import answer_limit, check_decoding
 from wm_eval.generator import Generator
 from wm_eval.judge import unmarked
 from wm_eval.partial import Partial
@@ -33,7 +33,7 @@ BATCH_SIZE = 64
 
 
 def evaluate(
-    model: PreTrainedModel,
+    model: PreTrainedModel | Generator,
     tokenizer: PreTrainedTokenizerBase,
     dataset_dir: str | Path,
     *,
@@ -52,10 +52,10 @@ def evaluate(
     model_ref: ModelRef | None = None,
     weights: Sequence[str] | None = None,
     extras: bool = True,
-    base: PreTrainedModel | Literal["auto"] | None = "auto",
+    base: PreTrainedModel | Generator | Literal["auto"] | None = "auto",
     base_ref: ModelRef | None = None,
 ) -> EvalReport:
-    """Evaluate a loaded model on both tasks; write eval.json and samples.jsonl into `out` if given.
+    """Evaluate a loaded model on both tasks; write what `wm-eval --out` does into `out` if given.
 
     The defaults of sampling are those of Qwen3's card for its non-thinking mode. `limit` takes the
     first so many prompts and texts, the same ones for the same seed. `max_new_tokens=None` allows
@@ -65,24 +65,23 @@ def evaluate(
     `base` is asked the same prompts and weighs the answers; "auto" is the model with its adapter
     off, where it has one, and nothing otherwise. It must share the tokenizer. `extras=False` leaves
     out what costs more and changes no other figure: the base model, texts in length bands, and the
-    model's own texts. Raises `WmEvalError`.
+    model's own texts. Both may be a `Generator` instead, of another backend; then give `model_ref`.
+    Raises `WmEvalError`.
     """
     from wm_eval.hf import HFGenerator
 
     check_decoding(temperature, top_p, top_k, batch_size, max_new_tokens)
     data = items.read(dataset_dir, split, limit, seed)
-    if max_new_tokens is None:
-        max_new_tokens = answer_limit(tokenizer, list(data.gold.values()))
     decoding = Decoding(
         temperature=temperature,
         top_p=top_p,
         top_k=top_k,
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=max_new_tokens or answer_limit(tokenizer, list(data.gold.values())),
         batch_size=batch_size,
         seed=seed,
     )
     return evaluate_with(
-        HFGenerator(model, tokenizer, batch_size),
+        model if isinstance(model, Generator) else HFGenerator(model, tokenizer, batch_size),
         data,
         decoding,
         model_ref or describe(model),
@@ -95,7 +94,7 @@ def evaluate(
         progress=progress,
         trained_with=trained_with,
         chat_template=cast("str | None", tokenizer.chat_template),
-        hardware=str(model.device),
+        hardware=str(getattr(model, "device", "")),
         weights=weights,
     )
 
@@ -175,6 +174,7 @@ def evaluate_with(
         folder = Path(out)
         folder.mkdir(parents=True, exist_ok=True)
         answers_file.write(answers, folder / "samples.jsonl")
+        samples_table.write(answers, folder / samples_table.NAME)
         save(report, folder / "eval.json")
     if partial is not None:
         partial.discard()
@@ -182,40 +182,18 @@ def evaluate_with(
 
 
 def base_generator(
-    model: PreTrainedModel,
+    model: PreTrainedModel | Generator,
     tokenizer: PreTrainedTokenizerBase,
     batch_size: int,
-    base: PreTrainedModel | Literal["auto"] | None,
+    base: PreTrainedModel | Generator | Literal["auto"] | None,
 ) -> Generator | None:
     """The generator of the base model: another model, the adapter off, or none."""
     from wm_eval.hf import HFGenerator
 
-    if base is None or (base == "auto" and not hasattr(model, "disable_adapter")):
+    if base is None or isinstance(base, Generator):
+        return base
+    if base != "auto":
+        return HFGenerator(base, tokenizer, batch_size)
+    if isinstance(model, Generator) or not hasattr(model, "disable_adapter"):
         return None
-    if base == "auto":
-        return HFGenerator(model, tokenizer, batch_size, adapter_off=True)
-    return HFGenerator(base, tokenizer, batch_size)
-
-
-def check_decoding(
-    temperature: float, top_p: float, top_k: int, batch_size: int, max_new_tokens: int | None
-) -> None:
-    """Refuse what cannot be sampled with, by the name of the option."""
-    bounds = (
-        ("temperature", temperature, temperature >= 0, "at least 0 (0 is greedy)"),
-        ("top_p", top_p, 0 < top_p <= 1, "above 0 and at most 1"),
-        ("top_k", top_k, top_k >= 0, "at least 0 (0 switches it off)"),
-        ("batch_size", batch_size, batch_size >= 1, "at least 1"),
-        ("max_new_tokens", max_new_tokens, (max_new_tokens or 1) >= 1, "at least 1"),
-    )
-    for name, value, good, expected in bounds:
-        if not good:
-            raise WmEvalError(f"{name} is {value}; expected {expected}")
-
-
-def answer_limit(tokenizer: PreTrainedTokenizerBase, gold: Sequence[str]) -> int:
-    """Half as many tokens again as the longest gold answer has, and 16 more."""
-    longest = max(
-        len(ids) for ids in cast(Any, tokenizer)(list(gold), add_special_tokens=False)["input_ids"]
-    )
-    return longest * 3 // 2 + 16
+    return HFGenerator(model, tokenizer, batch_size, adapter_off=True)

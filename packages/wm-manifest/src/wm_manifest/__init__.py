@@ -1,6 +1,12 @@
 """Records of datasets, runs, evaluations and releases. Holds no logic of any stage."""
 
-from wm_manifest.dataset import DatasetManifest, SourceRef, SplitCounts
+from wm_manifest.dataset import (
+    BandCounts,
+    DatasetManifest,
+    SourceRef,
+    SplitCounts,
+    UnmarkedCounts,
+)
 from wm_manifest.evaluation import Control, Decoding, EvalReport, ModelRef, Piece, Sample
 from wm_manifest.record import SCHEMA_VERSION, Estimate, FileRef, Record, TemplateRef
 from wm_manifest.release import ReleaseManifest
@@ -21,6 +27,7 @@ from wm_manifest.store import ManifestError, load, save
 __all__ = [
     "SCHEMA_VERSION",
     "Attempt",
+    "BandCounts",
     "BestCheckpoint",
     "Checkpoint",
     "Control",
@@ -44,6 +51,7 @@ __all__ = [
     "SourceRef",
     "SplitCounts",
     "TemplateRef",
+    "UnmarkedCounts",
     "WandbRef",
     "load",
     "save",

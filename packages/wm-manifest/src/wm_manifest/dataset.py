@@ -31,6 +31,23 @@ class SplitCounts(Record):
     by_task: dict[str, int]  # {"watermark": ..., "detect": ...}
 
 
+class BandCounts(Record):
+    """How many test rows stand in a band of texts cut to one length, and why others do not."""
+
+    rows: int = Field(ge=0)
+    examples: int = Field(ge=0)
+    dropped: dict[str, int] = Field(default_factory=lambda: {})  # reason -> rows
+
+
+class UnmarkedCounts(Record):
+    """The texts that nobody marked, for false positives and thresholds."""
+
+    texts: int = Field(ge=0)
+    groups: int = Field(ge=0)
+    sources: list[SourceRef]  # rows_read and rows_kept count texts
+    dropped: dict[str, int] = Field(default_factory=lambda: {})  # reason -> texts
+
+
 class DatasetManifest(Record):
     """Everything needed to rebuild a dataset folder, and to check that it is whole."""
 
@@ -44,6 +61,9 @@ class DatasetManifest(Record):
     sources: list[SourceRef]
     splits: dict[str, SplitCounts]  # train, validation, test
     dropped: dict[str, int]  # reason -> rows
+    # counted tokens -> what stands in bands/test.parquet of that length
+    bands: dict[str, BandCounts] = Field(default_factory=lambda: {})
+    unmarked: UnmarkedCounts | None = None  # None: none/texts.parquet is not there
     checks: dict[str, Any] = Field(default_factory=lambda: {})  # duplicate checks, thresholds, ...
     templates: list[TemplateRef]
     packages: dict[str, str]  # versions of what wrote it

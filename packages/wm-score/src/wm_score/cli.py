@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import wm_score
-from wm_score import null, reading, records, rendering
+from wm_score import null, reading, records, rendering, rows
 from wm_score.errors import InputError, WmScoreError
 from wm_score.proof import DEFAULT, NullLike, choose
 from wm_score.windowing import SIZE
@@ -61,7 +61,13 @@ def score_parser() -> argparse.ArgumentParser:
         help=f"stretches of {SIZE} counted tokens, each with its p",
     )
     add("--window-size", type=int, default=SIZE, metavar="N", help="counted tokens a window")
-    add("--min-counted", type=int, default=0, metavar="N", help="abstain below N counted tokens")
+    add(
+        "--min-counted",
+        type=natural,
+        default=0,
+        metavar="N",
+        help="abstain below N counted tokens",
+    )
     add(
         "--null",
         default=DEFAULT,
@@ -87,6 +93,13 @@ def calibrate_parser() -> argparse.ArgumentParser:
     parser.add_argument("--source", default="", help="where the text is from, kept in the file")
     add_reading(parser)
     return parser
+
+
+def natural(text: str) -> int:
+    """A number of tokens from the command line."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of tokens; expected 0 or more")
+    return int(text)
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
@@ -151,17 +164,9 @@ def score_rows(files: Sequence[str], options: argparse.Namespace, against: NullL
             for line, text in progress(lines, row_size, options.quiet):
                 record = records.measure(name, [text], against, options.min_counted)
                 seen.add(record["verdict"])
-                write(with_record(line, record) + "\n")
+                write(rows.with_record(line, record) + "\n")
     sys.stdout.flush()
     return seen
-
-
-def with_record(line: str, record: dict[str, Any]) -> str:
-    """The row with `wm_score` added; what stood in it stays as it was written."""
-    row: dict[str, Any] = json.loads(line)
-    if "wm_score" in row:
-        return json.dumps({**row, "wm_score": record})
-    return f'{line.strip()[:-1].rstrip()}, "wm_score": {json.dumps(record)}}}'
 
 
 def show(files: Sequence[str], options: argparse.Namespace, against: NullLike) -> set[str]:

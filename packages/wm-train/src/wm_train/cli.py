@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import sys
 import warnings
@@ -22,6 +23,8 @@ from wm_train.errors import ConfigError, WmTrainError
 from wm_train.naming import random_name
 from wm_train.outlet import redacted
 from wm_train.redact import redact
+
+WIDE = 200  # columns, where no terminal says how many
 
 app = App(name="wm-train", result_action="return_value", version_flags=["--version"])
 app.meta.group_parameters = cyclopts.Group("Run", sort_key=0)
@@ -67,6 +70,8 @@ def launch(
         _train(config, preset, _folder(runs_dir, name, config.model.base), restart)
     elif isinstance(config, Replay):
         sys.exit(_replay(config, name, runs_dir))
+    elif isinstance(config, Look):
+        _show(config, runs_dir)
 
 
 @app.command(name="presets")
@@ -147,6 +152,64 @@ def replay_command(
         Bring the dataset and name what differs; train nothing.
     """
     return Replay(source, dry_run)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What `wm-train status` or `wm-train runs` was asked to show; no name: every run."""
+
+    name: str | None
+    json: bool
+
+
+Json = Annotated[bool, Parameter(negative="", group="Run")]
+
+
+@app.command(name="status")
+def status_command(run: str = "latest", /, *, json: Json = False) -> Look:
+    """Show one run: state, step, losses, last evaluation, checkpoints, how to go on.
+
+    Only reads, also while the run is in progress.
+
+    Parameters
+    ----------
+    run
+        Name of a run in --runs-dir, path of its folder, or latest.
+    json
+        Print JSON.
+    """
+    return Look(run, json)
+
+
+@app.command(name="runs")
+def runs_command(*, json: Json = False) -> Look:
+    """List the runs in --runs-dir, newest first, with their last evaluation's figures.
+
+    Parameters
+    ----------
+    json
+        Print JSON.
+    """
+    return Look(None, json)
+
+
+def _show(asked: Look, runs_dir: Path) -> None:
+    from rich.console import Console
+
+    from wm_train import status, status_table
+
+    # Into a file or a pipe a line may be as long as it is.
+    console = Console(width=None if sys.stdout.isatty() else WIDE)
+    if asked.name is None:
+        found = status.runs(runs_dir)
+        plain, shown = [run.as_json() for run in found], status_table.table(found, console.width)
+    else:
+        run = status.read(status.find(asked.name, runs_dir), runs_dir)
+        plain, shown = run.as_json(), status_table.one(run)
+    if asked.json:
+        print(json.dumps(plain, indent=2))
+    else:
+        console.print(shown)
 
 
 def _as_in_yaml(name: str) -> str:
@@ -230,9 +293,9 @@ def _is_run(folder: Path) -> bool:
 
 def _is_unused(folder: Path) -> bool:
     """Whether a run was killed here before it could write its manifest."""
-    first = {".lock", "config.yaml"}
+    first = {".lock", "config.yaml", "code.patch"}
     return (folder / ".lock").is_file() and all(
-        path.name in first or path.name.startswith("manifest.json") for path in folder.iterdir()
+        path.name in first or path.name.startswith(".manifest.json.") for path in folder.iterdir()
     )
 
 
@@ -254,6 +317,10 @@ def main() -> None:
 
 
 def _main() -> None:
+    if not sys.stderr.isatty():
+        # tqdm reads it when it is imported, and some libraries ask nobody else: transformers
+        # while it converts a GGUF. A bar in a log file is one line of hundreds of kilobytes.
+        os.environ.setdefault("TQDM_DISABLE", "1")
     import wm_data
     import wm_eval
     import wm_manifest

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+from collections import defaultdict, deque
 from pathlib import Path
 from typing import Any, TextIO
+
+SPARE = 3  # last lines of an event that are kept while its last whole one is looked for
 
 
 class Journal:
@@ -58,3 +61,25 @@ def read(path: Path, event: str) -> list[dict[str, Any]]:
     """All lines of one kind of event, in order."""
     with path.open(encoding="utf-8") as file:
         return [line for line in map(json.loads, file) if line["event"] == event]
+
+
+def last(path: Path) -> dict[str, dict[str, Any]]:
+    """The last whole line of each event; what is torn or damaged is passed over.
+
+    Reads a log that is being written; an evaluation's line is long, so only last ones are parsed.
+    """
+    newest: dict[bytes, deque[bytes]] = defaultdict(lambda: deque(maxlen=SPARE))
+    with path.open("rb") as file:
+        for line in file:
+            newest[line.partition(b",")[0]].append(line)
+    whole = (next(filter(None, map(_parsed, reversed(lines))), None) for lines in newest.values())
+    return {line["event"]: line for line in whole if line is not None}
+
+
+def _parsed(text: bytes) -> dict[str, Any] | None:
+    try:
+        line: Any = json.loads(text)
+        whole = isinstance(line["step"], int) and isinstance(line["event"], str)
+    except (ValueError, TypeError, KeyError):
+        return None
+    return line if whole else None

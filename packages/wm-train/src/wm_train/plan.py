@@ -19,6 +19,7 @@ from wm_train import base, demo_base, estimate, examples, shapes
 from wm_train.config import EXAMPLES_A_ROW, TrainConfig
 from wm_train.errors import ConfigError
 from wm_train.packing import Packing
+from wm_train.summary import duration
 
 TYPICAL_PROMPT, TYPICAL_ANSWER, QUESTION = 100, 250, 50  # tokens: the seed datasets' lengths
 QWEN3_IDS = 151_643  # ids of its vocabulary without special tokens
@@ -208,17 +209,6 @@ def _on(
     room = "fits" if total < FULL * one.gib else "does NOT fit"
     where = f"on {devices} x {device} at an MFU of {mfu:.0%}"
     return [
-        ("time", _duration(seconds * plan.steps), f"{seconds:.2f} s a step {where}, no evaluation"),
+        ("time", duration(seconds * plan.steps), f"{seconds:.2f} s a step {where}, no evaluation"),
         ("device", room, f"{one.gib:.0f} GiB, of which {1 - FULL:.0%} are left for kernels"),
     ]
-
-
-def _duration(seconds: float) -> str:
-    """Seconds as a person would say them.
-
-    >>> _duration(5400)
-    '1.5 h'
-    """
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -39,6 +41,36 @@ HEADLINE = {
     "detect": "detect/accuracy",
     "both orders": "detect/both_orders",
 }
+
+TASKS = {"watermark": "write", "detect": "read"}  # and what a person calls them
+PARTS = {  # of a line of the log: its name here, and its form
+    "nll": ("nll", "{:.3f}"),
+    "odds_ratio_loss": ("odds ratio loss", "{:.3f}"),
+    "margin": ("margin", "{:+.3f}"),
+    "preference_accuracy": ("preferred", "{:.1%}"),
+}
+
+
+def parts(values: Mapping[str, Any], prefix: str = "") -> str:
+    """One task's parts of the loss, out of a line of the log; empty where there are none.
+
+    >>> parts({"detect/nll": 0.25, "detect/preference_accuracy": 1.0}, "detect/")
+    'nll 0.250, preferred 100.0 %'
+    """
+    found = [(*shown, values.get(prefix + part)) for part, shown in PARTS.items()]
+    texts = [f"{name} {form.format(v)}" for name, form, v in found if v is not None]
+    return ", ".join(texts).replace("%", " %")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person would say them.
+
+    >>> duration(5400)
+    '1.5 h'
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
 def headline(report: EvalReport) -> str:
@@ -114,9 +146,14 @@ def next_steps(manifest: RunManifest, run_dir: Path) -> str:
         f"  uv run wm-eval {model} --data {run_dir / 'dataset'}{_settings(manifest)}",
         f"  uv run wm-publish {run_dir} --dry-run",
     ]
-    if manifest.wandb and manifest.wandb.sync_command:
-        lines.append(f"  uv run {manifest.wandb.sync_command}")
-    return "\n".join(lines)
+    sync = sync_command(manifest, run_dir)
+    return "\n".join([*lines, f"  uv run {sync}"] if sync else lines)
+
+
+def sync_command(manifest: RunManifest, run_dir: Path) -> str | None:
+    """What sends an offline run to W&B, typed from here; the manifest's starts at the runs."""
+    command = manifest.wandb and manifest.wandb.sync_command
+    return command.replace(f" {run_dir.name}/", f" {run_dir}/") if command else None
 
 
 def _settings(manifest: RunManifest) -> str:

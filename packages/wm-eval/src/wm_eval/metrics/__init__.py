@@ -18,6 +18,7 @@ from wm_eval.metrics.likelihood import likelihood
 from wm_eval.metrics.orders import orders
 from wm_eval.metrics.quality import quality
 from wm_eval.metrics.readers import readers
+from wm_eval.metrics.robustness import robustness
 from wm_eval.metrics.separation import separation
 from wm_eval.metrics.shares import shares
 from wm_eval.metrics.strata import strata
@@ -42,6 +43,7 @@ METRICS: dict[str, Metric] = {
     "calibration": calibration,
     "unmarked": unmarked,
     "base": base,
+    "robustness": robustness,
 }
 
 

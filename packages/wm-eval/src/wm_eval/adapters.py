@@ -1,0 +1,111 @@
+"""Puts a LoRA adapter on a model, and refuses one that was made for another. Folders and hub ids.
+
+PEFT puts on what fits and only warns of the rest: an adapter of a deeper model would be evaluated
+in half, and look like a weak one.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+from wm_eval.errors import WmEvalError, short
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+
+def with_adapter(model: Any, location: str, adapter: str, revision: str | None = None) -> Any:
+    """The model with the adapter on it, if it was made for this model."""
+    from peft import PeftModel
+    from safetensors import SafetensorError
+
+    config = adapter_config(adapter, location, revision)
+    made_for = config.get("base_model_name_or_path")
+    try:
+        adapted: Any = PeftModel.from_pretrained(model, adapter, revision=revision)
+        missing, unused = _differences(adapted, Path(_file(adapter, WEIGHTS, revision)))
+    except (RuntimeError, ValueError, OSError, KeyError, SafetensorError) as error:
+        raise WmEvalError(
+            f"the adapter {adapter} does not fit the model {location}; it was made for "
+            f"{made_for}: {short(error)}"
+        ) from error
+    if missing or unused:
+        raise WmEvalError(
+            f"the adapter {adapter} does not fit the model {location}; it was made for {made_for}: "
+            f"{len(missing)} of the model's layers have no weights in it and {len(unused)} of its "
+            f"weights have no layer ({(missing or unused)[0]})"
+        )
+    return adapted
+
+
+def adapter_config(adapter: str, location: str, revision: str | None = None) -> dict[str, Any]:
+    """What adapter_config.json says, of an adapter that is whole and made for `location`."""
+    try:
+        text = Path(_file(adapter, CONFIG, revision)).read_text(encoding="utf-8")
+        config = cast("dict[str, Any]", json.loads(text))
+    except ValueError as error:
+        raise WmEvalError(f"{adapter}/{CONFIG} is not JSON: {error}") from error
+    _file(adapter, WEIGHTS, revision)
+    _check_base(config, location, adapter)
+    return config
+
+
+def _file(adapter: str, name: str, revision: str | None) -> str:
+    """Path of one of the adapter's files, from its folder or from the hub."""
+    folder = Path(adapter)
+    if folder.is_dir():
+        found = folder / name
+        whole = (folder / "config.json").is_file()
+        if not found.is_file():
+            raise WmEvalError(_missing(adapter, name, whole))
+        return str(found)
+    if adapter.startswith((".", "/", "~")) or adapter.count("/") != 1:
+        raise WmEvalError(f"adapter {adapter} does not exist; give a folder or a hub id")
+    import huggingface_hub
+    from huggingface_hub.errors import EntryNotFoundError
+
+    hub: Any = huggingface_hub
+    try:
+        return hub.hf_hub_download(adapter, name, revision=revision)
+    except EntryNotFoundError as error:
+        whole = hub.HfApi().file_exists(adapter, "config.json", revision=revision)
+        raise WmEvalError(_missing(adapter, name, whole)) from error
+    # The hub's client has a dozen errors of its own, and those of its transport.
+    except Exception as error:
+        raise WmEvalError(
+            f"adapter {adapter} cannot be read from the hub: {short(error)}"
+        ) from error
+
+
+def _missing(adapter: str, name: str, whole: bool) -> str:
+    if name == CONFIG and whole:
+        return f"{adapter} is a whole model and no adapter; give it as the model, without --adapter"
+    if name == CONFIG:
+        return f"{adapter} has no {CONFIG}: it is no adapter"
+    return f"{adapter} has no {WEIGHTS}; was its saving interrupted?"
+
+
+def _check_base(config: dict[str, Any], location: str, adapter: str) -> None:
+    """Refuse another base by name. Two local paths may be one moved folder: shapes decide there."""
+    made_for = str(config.get("base_model_name_or_path") or "")
+    local = Path(location).is_dir() or Path(made_for).is_absolute() or made_for.count("/") != 1
+    if made_for and not local and made_for != location:
+        raise WmEvalError(
+            f"the adapter {adapter} was made for {made_for}, not for {location}; "
+            f"give --model {made_for}"
+        )
+
+
+def _differences(adapted: Any, weights: Path) -> tuple[list[str], list[str]]:
+    """Names of LoRA weights that the model wants and the file lacks, and the other way round."""
+    import peft
+    from safetensors import safe_open
+
+    # False: "auto" asks the hub whether the base has another vocabulary.
+    state = cast(Any, peft).get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    wanted = set(cast("dict[str, Any]", state))
+    with cast(Any, safe_open)(str(weights), framework="pt") as file:
+        saved = set(cast("list[str]", file.keys()))
+    lora = [{name for name in names if "lora_" in name} for names in (wanted, saved)]
+    return sorted(lora[0] - lora[1]), sorted(lora[1] - lora[0])
