@@ -1,10 +1,7 @@
-"""A run that is killed and started again ends as one that was not; damage is seen, never used."""
+"""Checkpoints, signals and locks: damage is seen and never used. Kills are in test_kills."""
 
-import hashlib
 import json
 import os
-import random
-import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -29,42 +26,6 @@ def go(config: TrainConfig, folder: Path, restart: bool = False) -> RunManifest:
     return run.train(config, folder, "demo", ["wm-train"], Console(quiet=True), restart)
 
 
-def outcome(folder: Path) -> dict[str, str]:
-    """Digests of what must not depend on kills: final weights and every evaluation's answers."""
-    paths = [*folder.glob("*/*model.safetensors"), *folder.glob("eval/*/samples.jsonl")]
-    return {
-        p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in paths
-    }
-
-
-def killed(config: TrainConfig, folder: Path, after: float) -> bool:
-    """Start or resume the run in a child and SIGKILL it; whether it was still running."""
-    child = os.fork()
-    if child == 0:
-        try:
-            go(config, folder)
-        except BaseException:
-            os._exit(1)
-        os._exit(0)
-    deadline = time.monotonic() + after
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            assert status == 0, f"the run failed by itself: {status}"
-            return False
-        time.sleep(0.01)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return True
-
-
-def check_log(folder: Path) -> None:
-    train = [line["step"] for line in journal.read(folder / "log.jsonl", "train")]
-    evals = [line["step"] for line in journal.read(folder / "log.jsonl", "eval")]
-    assert train == list(range(1, STEPS + 1))
-    assert evals == [0, 2, STEPS]
-
-
 @pytest.fixture
 def config(tiny: Make) -> TrainConfig:
     return tiny(
@@ -73,33 +34,6 @@ def config(tiny: Make) -> TrainConfig:
         checkpoint={"every": 1, "keep": 2},
         model={"lora": {"r": 2, "alpha": 4, "dropout": 0.1}},
     )
-
-
-@pytest.mark.parametrize("kills", [1, pytest.param(100, marks=pytest.mark.slow)])
-def test_kills_at_random_moments_change_nothing(
-    config: TrainConfig, tmp_path: Path, kills: int
-) -> None:
-    started = time.monotonic()
-    whole = killed(config, tmp_path / "whole", 600)
-    assert not whole
-    seconds = time.monotonic() - started
-    expected, draw, done, number = outcome(tmp_path / "whole"), random.Random(0), 0, 0
-    while done < kills:
-        folder = tmp_path / f"run-{number}"
-        number += 1
-        while killed(config, folder, draw.uniform(0.1, seconds)):
-            done += 1
-            if done == kills:
-                assert not killed(config, folder, 600)
-                break
-        assert outcome(folder) == expected, f"after {done} kills"
-        check_log(folder)
-        manifest = load(RunManifest, folder / "manifest.json")
-        assert manifest.status == "finished"
-        ids = {path.name.rpartition("-")[2] for path in folder.glob("wandb/offline-run-*")}
-        assert manifest.wandb is None or ids == {manifest.wandb.id}
-        shutil.rmtree(folder)
-        print(f"{done} kills", flush=True)
 
 
 @pytest.mark.parametrize(

@@ -105,20 +105,23 @@ def head_bytes(shape: Shape, width: int, trained: bool) -> float:
     return chunk + (vocab * d * width if trained and width != FLOAT32 else 0)
 
 
-def flops(config: TrainConfig, shape: Shape, load: Load) -> float:
+def flops(config: TrainConfig, shape: Shape, load: Load, recomputed: bool = True) -> float:
     """Floating-point operations of one step over all devices.
 
     A token costs 2 a parameter forwards, as much for its own gradient, and as much again for the
-    weights' where they are trained; recomputing repeats the forward pass.
+    weights' where they are trained; recomputing repeats the forward pass. Without `recomputed`:
+    what the model needs, whatever is computed again to save memory.
     """
     trained = config.model.lora is None
-    passes = 1 + (2 if trained else 1) + (1 if config.model.gradient_checkpointing else 0)
+    again = 1 if config.model.gradient_checkpointing and recomputed else 0
+    passes = 1 + (2 if trained else 1) + again
     c = shape.config
     attention = 4 * shape.layers * c.num_attention_heads * c.head_dim * load.mean_context
     adapters = 0 if trained else 6 * shape.trainable
     body = load.tokens * (passes * (2 * shape.body + attention) + adapters)
     # A trained head is computed again backwards; a frozen one leaves its slope behind instead.
-    head = load.predicted * (8 if trained else 4) * c.vocab_size * c.hidden_size
+    a_weight = (8 if recomputed else 6) if trained else 4
+    head = load.predicted * a_weight * c.vocab_size * c.hidden_size
     return body + head
 
 

@@ -1,15 +1,18 @@
-"""Learning curves of a run as a PNG, from its manifest's evaluations. Computes no figure."""
+"""Learning curves of a run as PNG and HTML, from evaluations and log. Computes no figure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wm_manifest import Evaluation
+from wm_train import page
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # (figure, label, colour, line style) of each panel's curves
 WATERMARK = [
@@ -29,16 +32,42 @@ SHARES = [
     ("watermark/neutral/red_share", "not asked", "#666666", ":"),
 ]
 CHANCE = 0.5
+DODGE = 0.008  # of the steps, between the points of two curves
 BOUNDS = (0.45, 0.55)  # of the rule: red above, blue below
 
 
-def learning_curves(evaluations: Sequence[Evaluation], title: str, path: Path) -> None:
-    """Draw both tasks and the shares over optimizer steps, 95 % intervals shaded (PNG)."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+# (part of the log's lines, title)
+PARTS = [
+    ("nll", "negative log-likelihood a token"),
+    ("odds_ratio_loss", "odds ratio loss"),
+    ("preference_accuracy", "share of pairs with the right one preferred"),
+]
+TASKS = [("watermark", "write", "#7a1fa2"), ("detect", "read", "#2f7d4f")]
 
-    figure = Figure(figsize=(14, 4.8), layout="constrained")
-    FigureCanvasAgg(figure)  # no pyplot: its global state and display are not wanted in training
+
+def draw(
+    evaluations: Sequence[Evaluation], lines: Sequence[Mapping[str, Any]], title: str, folder: Path
+) -> list[Path]:
+    """Draw a run's curves into `folder`, and a page that holds them; the PNG files' paths.
+
+    `lines` are the log's lines of training. Every file is replaced whole: it may be open.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = {"learning-curves": learning_curves(evaluations, title)}
+    if len(lines) > 1:
+        figures["training"] = training_curves(lines, title)
+    drawn: list[Path] = []
+    for name, figure in figures.items():
+        drawn.append(folder / f"{name}.png")
+        _replace(drawn[-1], _rendered(figure, "png"))
+    svgs = [_rendered(figure, "svg").decode("utf-8") for figure in figures.values()]
+    _replace(folder / "learning-curves.html", page.render(title, svgs, evaluations).encode("utf-8"))
+    return drawn
+
+
+def learning_curves(evaluations: Sequence[Evaluation], title: str) -> Figure:
+    """Both tasks and the shares over optimizer steps, with 95 % intervals."""
+    figure = _figure(f"{title}: held-out items, with 95 % intervals")
     left, middle, right = figure.subplots(1, 3, sharey=True)
     _panel(left, "Writing: share of answers", WATERMARK, evaluations)
     _panel(middle, "Mean share of red tokens in an answer", SHARES, evaluations)
@@ -46,11 +75,52 @@ def learning_curves(evaluations: Sequence[Evaluation], title: str, path: Path) -
     _panel(right, "Reading: share of texts", DETECT, evaluations)
     right.axhline(CHANCE, color="#999999", linewidth=0.8, label="chance of each order")
     for axes in (left, middle, right):
+        axes.set_ylim(-0.02, 1.02)
         _legend(axes)
     left.set_ylabel("share")
+    return figure
+
+
+def training_curves(lines: Sequence[Mapping[str, Any]], title: str) -> Figure:
+    """Parts of the training loss of each task, as they were logged."""
+    figure = _figure(f"{title}: training pairs, means since the log line before")
+    for axes, (part, heading) in zip(figure.subplots(1, len(PARTS)), PARTS, strict=True):
+        for task, label, colour in TASKS:
+            found = [(line["step"], line.get(f"{task}/{part}")) for line in lines]
+            shown = [(step, value) for step, value in found if value is not None]
+            if shown:
+                axes.plot(*zip(*shown, strict=True), color=colour, label=label)
+        _axes(axes, heading)
+        axes.set_ylim(bottom=0.0)
+        _legend(axes)
+    return figure
+
+
+def _figure(title: str) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(14, 4.8), layout="constrained")
+    FigureCanvasAgg(figure)  # no pyplot: its global state and display are not wanted in training
     figure.suptitle(title, fontsize=11)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130, metadata={"Software": None})
+    return figure
+
+
+def _rendered(figure: Figure, form: str) -> bytes:
+    import matplotlib as mpl
+
+    out = io.BytesIO()
+    unstamped = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}[form]
+    # Text as text: a third of the size, and a page that can be searched.
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "wm"}):
+        figure.savefig(out, format=form, dpi=130, metadata=unstamped)
+    return out.getvalue()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    staged = path.with_suffix(".staged")
+    staged.write_bytes(content)
+    staged.replace(path)
 
 
 def _panel(
@@ -59,23 +129,35 @@ def _panel(
     curves: Sequence[tuple[str, str, str, str]],
     evaluations: Sequence[Evaluation],
 ) -> None:
-    for name, label, colour, style in curves:
+    """Curves with intervals: a whisker at each point, shaded for the first of a colour only.
+
+    Points stand a little apart: intervals on top of each other could not be told apart.
+    """
+    apart = DODGE * max((e.step for e in evaluations), default=0)
+    for place, (name, label, colour, style) in enumerate(curves):
         points = [(e.step, e.figures[name]) for e in evaluations if name in e.figures]
         drawn = [(step, f, f.value) for step, f in points if f.value is not None]
         if not drawn:
             continue
-        steps = [step for step, _, _ in drawn]
+        steps = [step + apart * (place - (len(curves) - 1) / 2) for step, _, _ in drawn]
         axes.plot(steps, [v for _, _, v in drawn], style, color=colour, label=label, marker=".")
         low = [v if f.low is None else f.low for _, f, v in drawn]
         high = [v if f.high is None else f.high for _, f, v in drawn]
-        axes.fill_between(steps, low, high, color=colour, alpha=0.12, linewidth=0)
+        axes.vlines(steps, low, high, color=colour, alpha=0.5, linewidth=1, linestyle=style)
+        if style == "-":
+            axes.fill_between(steps, low, high, color=colour, alpha=0.1, linewidth=0)
+    _axes(axes, title)
+
+
+def _axes(axes: Axes, title: str) -> None:
     axes.set_title(title, fontsize=10)
     axes.set_xlabel("optimizer steps")
-    axes.set_ylim(-0.02, 1.02)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def _legend(axes: Axes) -> None:
     """Below the axes: no place inside stays free of curves in every run."""
+    if not axes.get_legend_handles_labels()[0]:
+        return  # nothing was measured
     axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)

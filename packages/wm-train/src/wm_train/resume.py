@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -73,6 +74,8 @@ def same(what: str, before: Any, now: Any) -> None:
 
 def clear(run_dir: Path, before: RunManifest) -> None:
     """Remove what the last attempt left half made, so that it is made again."""
+    for staged in run_dir.glob(".manifest.json.*.tmp"):
+        staged.unlink()
     if before.dataset is None:
         shutil.rmtree(run_dir / "dataset", ignore_errors=True)
     if before.tokenizer_sha256 is None:
@@ -119,13 +122,19 @@ class ResumableEval(WatermarkEvalCallback):
     """Skips evaluations that are done, and goes on with one that was cut off.
 
     `known(step)` says whether a step's evaluation is done. Replayed steps give the same weights, so
-    run and step tell them from any others.
+    run and step tell them from any others. `paused` surrounds each one.
     """
 
     def __init__(
-        self, *args: Any, run_name: str, known: Callable[[int], bool], **kwargs: Any
+        self,
+        *args: Any,
+        run_name: str,
+        known: Callable[[int], bool],
+        paused: Callable[[], AbstractContextManager[None]] = nullcontext,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self._paused = paused
         self._run_name = run_name
         self._known = known
 
@@ -134,7 +143,8 @@ class ResumableEval(WatermarkEvalCallback):
         if self._known(step):
             return
         weights = {"weights": [self._run_name, f"step {step}"]}
-        super()._evaluate(state, {**options, **weights}, kwargs)
+        with self._paused():
+            super()._evaluate(state, {**options, **weights}, kwargs)
 
     def evaluate_last(self, trainer: Any) -> None:
         """The evaluation of a training that had ended before it was cut off."""

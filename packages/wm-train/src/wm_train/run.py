@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 from rich.console import Console
+from rich.markup import escape
 
 import wm_data
 import wm_publish
@@ -24,18 +25,21 @@ from wm_train import (
     summary,
     tracking,
 )
-from wm_train.callbacks import Bar, Watch
+from wm_train.callbacks import Watch
 from wm_train.checkpoints import step_of
 from wm_train.config import TrainConfig
 from wm_train.divergence import Divergence
 from wm_train.early_stop import EarlyStop
 from wm_train.journal import Journal, read, rewind
 from wm_train.lock import only_one
+from wm_train.progress import Board
 from wm_train.record import RunRecord, dataset_use
 from wm_train.redact import redact, redact_command
 from wm_train.resume import ResumableEval
 from wm_train.retention import Retention
 from wm_train.signals import Stop
+from wm_train.speed import Speed, mfu_per_token
+from wm_train.tracker import Tracker
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -77,6 +81,7 @@ def _train(
     if before is not None:
         resume.check(config, before)
         if before.status == "finished":
+            _write_card(before, run_dir)  # a kill may have come between the end and the card
             console.print(f"{before.name} is finished already; nothing was done", soft_wrap=True)
             return before
         checkpoint = resume.checkpoint(run_dir, before, restart, console)
@@ -88,7 +93,7 @@ def _train(
     record.resume(step_of(checkpoint) if checkpoint else 0)
     rewind(run_dir / "log.jsonl", step_of(checkpoint) if checkpoint else None)
     journal = Journal(run_dir / "log.jsonl")
-    tracker: tracking.Tracker | None = None
+    tracker: Tracker | None = None
     status, cause = "failed", "unknown"
     try:
         # ----------------------------------------------------------------------------------- data
@@ -135,9 +140,12 @@ def _train(
             t.project,
             t.entity,
             reserved,
+            attempt=len(record.manifest.attempts),
         )
         record.update(wandb=tracker.ref)
-        watch, bar = Watch(journal, tracker, record), Bar(console)
+        tracker.dataset(use, dataset_dir)
+        speed = Speed()
+        watch, bar = Watch(journal, tracker, record, speed), Board(console, speed)
 
         evaluating_s: list[float] = []
 
@@ -146,12 +154,12 @@ def _train(
             evaluating_s.append(report.seconds or 0.0)
             record.evaluated(report)
             known(report.step or 0)  # writes its line
-            curves = run_dir / "plots" / "learning-curves.png"
-            plots.learning_curves(record.manifest.evaluations, record.manifest.name, curves)
-            record.update(plots=[curves.relative_to(run_dir).as_posix()])
-            tracker.report(report)
+            lines, done = read(run_dir / "log.jsonl", "train"), record.manifest.evaluations
+            curves = plots.draw(done, lines, record.manifest.name, run_dir / "plots")
+            record.update(plots=[path.relative_to(run_dir).as_posix() for path in curves])
+            tracker.report(report, curves)
+            bar.evaluated(report, config.evaluation.every)
             console.print(summary.headline(report), highlight=False)
-            tracker.image("eval/learning_curves", curves)
 
         logged = {line["step"] for line in read(run_dir / "log.jsonl", "eval")}
 
@@ -169,6 +177,7 @@ def _train(
             dataset_dir,
             run_name=record.manifest.name,
             known=known,
+            paused=bar.paused,
             every=e.every,
             on_report=on_report,
             progress=console.is_terminal,
@@ -196,6 +205,8 @@ def _train(
             has_best=config.early_stop.metric is not None,
         )
 
+        speed.mfu_per_token = _mfu_per_token(config, trainer.model, pairs)
+
         # ---------------------------------------------------------------------------------- train
         if checkpoint is not None and resume.complete(checkpoint):
             resume.finish_loaded(trainer, checkpoint)
@@ -215,6 +226,8 @@ def _train(
         engine.save(trainer.model, tokenizer, folder)
         files = provenance.file_refs(folder, run_dir)
         record.update(files=files, weights_sha256=provenance.weights_sha256(files))
+        if record.manifest.output == "adapter":
+            tracker.adapter(record.manifest.name, folder)
         early.name_best(record.manifest.steps)
         status, cause = "finished", early.cause()
     except KeyboardInterrupt as error:
@@ -227,9 +240,11 @@ def _train(
         record.end(status, cause)
         journal.close()
         if tracker is not None:
-            tracker.finish(exit_code=0 if status == "finished" else 1)
-        card = wm_publish.render_card(record.manifest)
-        (run_dir / "README.md").write_text(card, "utf-8")
+            trouble = tracker.finish(exit_code=0 if status == "finished" else 1)
+            record.update(wandb=tracker.ref)
+            if trouble is not None:
+                console.print(f"[yellow]{escape(trouble)}[/]", soft_wrap=True)
+        _write_card(record.manifest, run_dir)
     console.print(summary.closing(record.manifest))
     console.print(summary.next_steps(record.manifest, run_dir), soft_wrap=True, highlight=False)
     return record.manifest
@@ -261,12 +276,24 @@ def _first_manifest(
     )
 
 
+def _write_card(manifest: RunManifest, run_dir: Path) -> None:
+    (run_dir / "README.md").write_text(wm_publish.render_card(manifest), "utf-8")
+
+
 def _tokenizer_fields(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     chat: Any = tokenizer  # its attributes are typed as whatever a tokenizer may have
     return {
         "chat_template_sha256": provenance.text_sha256(chat.chat_template),
         "tokenizer_sha256": provenance.text_sha256(chat.backend_tokenizer.to_str()),
     }
+
+
+def _mfu_per_token(config: TrainConfig, model: Any, pairs: examples.Pairs) -> float | None:
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    return mfu_per_token(config, model, cast(Any, pairs.data), torch.cuda.get_device_name())
 
 
 def _report_pairs(pairs: examples.Pairs, max_tokens: int, run_dir: Path, console: Console) -> None:

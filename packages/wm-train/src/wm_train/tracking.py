@@ -1,4 +1,4 @@
-"""Opens and feeds the Weights & Biases run. The truth is `log.jsonl`; this never stops training."""
+"""Opens the Weights & Biases run, or one offline where it cannot. Sends nothing: see `tracker`."""
 
 from __future__ import annotations
 
@@ -8,74 +8,18 @@ import netrc
 import os
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from wm_manifest import EvalReport, RunManifest, WandbRef
+from wm_manifest import RunManifest, WandbRef
 from wm_train.errors import ConfigError
-
-if TYPE_CHECKING:
-    import wandb
+from wm_train.tracker import FINISH_S, Tracker, end_service
 
 log = logging.getLogger(__name__)
 
 Mode = Literal["auto", "online", "offline", "disabled"]
 
-
-SAMPLE_COLUMNS = ("task", "arm", "system", "prompt", "answer", "expected", "verdict", "passed")
-
-
-class Tracker:
-    """One W&B run. Evaluation figures have their own x axis: `eval/step`."""
-
-    def __init__(self, run: wandb.Run | None, ref: WandbRef) -> None:
-        self._run = run
-        self.ref = ref
-
-    def log(self, values: dict[str, Any]) -> None:
-        """Send `values`; a failing W&B is reported and otherwise ignored."""
-        if self._run is None:
-            return
-        try:
-            self._run.log(values)
-        except Exception as error:  # whatever W&B raises: log.jsonl has the values
-            log.warning("W&B did not take a log line: %s", error)
-
-    def report(self, report: EvalReport) -> None:
-        """Send an evaluation: every figure with its interval's ends, samples as a table."""
-        if self._run is None:
-            return
-        values: dict[str, Any] = {"eval/step": report.step, "eval/valid": int(report.valid)}
-        for name, figure in report.figures.items():
-            if figure.value is not None:
-                values[f"eval/{name}"] = figure.value
-            if figure.low is not None and figure.high is not None:
-                values |= {f"eval/{name}.low": figure.low, f"eval/{name}.high": figure.high}
-        self.log(values | {"eval/samples": _table(report)})
-
-    def image(self, name: str, path: Path) -> None:
-        """Send one picture."""
-        import wandb
-
-        if self._run is not None and path.is_file():
-            self.log({name: wandb.Image(str(path))})
-
-    def finish(self, exit_code: int) -> None:
-        """Close the run; a failing W&B must not hide how training ended."""
-        if self._run is None:
-            return
-        try:
-            self._run.finish(exit_code=exit_code)
-        except Exception as error:
-            log.warning("W&B did not close its run: %s", error)
-
-
-def _table(report: EvalReport) -> Any:
-    import wandb
-
-    columns: list[Any] = list(SAMPLE_COLUMNS)
-    rows: list[Any] = [[getattr(s, column) for column in columns] for s in report.samples]
-    return wandb.Table(columns=columns, data=rows)
+INIT_S = 60.0  # for W&B to answer when a run is opened; then it is logged offline
 
 
 def resolve_mode(mode: Mode) -> Literal["online", "offline", "disabled"]:
@@ -129,11 +73,16 @@ def open_run(
     project: str,
     entity: str | None,
     reserved: WandbRef | None = None,
+    attempt: int = 1,
 ) -> Tracker:
     """Open the run ourselves, with an id that the manifest keeps, so that it can be found again.
 
-    `reserved` has the id to open, new or an earlier attempt's.
+    `reserved` has the id to open, new or an earlier attempt's. Where W&B does not answer within
+    `INIT_S`, the run is logged offline, with a warning. Raises `ConfigError` for settings that W&B
+    does not take.
     """
+    # W&B's reports of its own errors: nobody asked for them, and a dead server delays the end.
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
     from wandb.errors import UsageError
 
@@ -149,24 +98,44 @@ def open_run(
     settings = wandb.Settings(
         silent=True, console="off", disable_git=True, disable_code=True, x_disable_meta=True
     )
+    # Left alone, W&B waits for its server for ever when a run ends.
+    settings.init_timeout, settings.finish_timeout = INIT_S, FINISH_S
+    settings.finish_timeout_raises = True
     where = {"id": run_id, "name": name, "project": project, "entity": entity, "dir": folder}
     options: dict[str, Any] = where | {"config": config, "resume": "allow", "settings": settings}
     try:
-        run = wandb.init(mode=resolved, **options)
+        run = wandb.init(mode=resolved, allow_val_change=True, **options)
     except UsageError as error:
         raise ConfigError(f"W&B does not take the tracking settings: {error}") from error
     except wandb.Error as error:
         log.warning("W&B cannot be reached, the run is logged offline: %s", error)
+        end_service()  # it still waits for the server under this run's id
         resolved = "offline"
         ref = ref.model_copy(update={"mode": resolved})
-        run = wandb.init(mode=resolved, **options)
+        run = wandb.init(mode=resolved, allow_val_change=True, **options)
     run.define_metric("train/*", step_metric="train/step")
     run.define_metric("eval/*", step_metric="eval/step")
-    attempts = sorted(folder.glob(f"wandb/offline-run-*-{run_id}"))
-    places = " ".join(str(path.relative_to(folder.parent)) for path in attempts)
-    command = f"wandb sync --append {places}" if len(attempts) > 1 else f"wandb sync {places}"
-    url = run.url if resolved == "online" else None
-    update = {"url": url, "entity": run.entity if resolved == "online" else entity}
-    if resolved == "offline":
-        update["sync_command"] = command
-    return Tracker(run, ref.model_copy(update=update))
+    online = resolved == "online"
+    update = {
+        "url": run.url if online else None,
+        "entity": run.entity if online else entity,
+        "sync_command": sync_command(folder, run_id, online=False),  # of earlier attempts too
+    }
+    return Tracker(
+        run, ref.model_copy(update=update), attempt, lambda: sync_command(folder, run_id, online)
+    )
+
+
+def sync_command(folder: Path, run_id: str, online: bool) -> str | None:
+    """What sends the attempts that W&B has not got; None for none. Starts at the runs' folder.
+
+    W&B marks those that were sent by `wandb sync`. With `online`, those that were online too.
+    """
+    kinds = ("run", "offline-run") if online else ("offline-run",)
+    made = [p for kind in kinds for p in folder.glob(f"wandb/{kind}-*-{run_id}")]
+    unsent = [p for p in made if not list(p.glob("*.synced"))]
+    unsent.sort(key=lambda path: path.name.removeprefix("offline-"))
+    places = [str(path.relative_to(folder.parent)) for path in unsent]
+    if not places:
+        return None
+    return " ".join(["wandb sync", *(["--append"] if len(places) > 1 or online else []), *places])

@@ -1,0 +1,220 @@
+"""A run that is killed anywhere and started again by the same command ends as one that was not."""
+
+import hashlib
+import importlib
+import itertools
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+import wm_eval.run
+import wm_publish
+from wm_manifest import RunManifest, load
+from wm_train import (
+    checkpoints,
+    data,
+    demo_base,
+    engine,
+    journal,
+    plots,
+    provenance,
+    run,
+    tracking,
+)
+from wm_train.callbacks import Watch
+from wm_train.checkpoints import VerifiedCheckpoints
+from wm_train.config import TrainConfig
+from wm_train.record import RunRecord
+from wm_train.tracker import Tracker
+
+Make = Callable[..., TrainConfig]
+STEPS = 4
+ENOUGH_S = 600.0
+build = importlib.import_module("wm_data.build")  # the package has a function of that name
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where SIGKILL strikes: before or after the first call of a function in an attempt."""
+
+    place: Any
+    function: str
+    after: bool = False
+
+
+# In the order in which a run comes to them: one run can be killed at each in turn.
+POINTS = {
+    "before there is a manifest": Point(run, "_first_manifest"),
+    "before the dataset is built": Point(data, "bring"),
+    "while the dataset is written": Point(build, "_write"),
+    "the dataset is built, not recorded": Point(data, "bring", after=True),
+    "before the base is built": Point(demo_base, "build"),
+    "the base is built, not recorded": Point(demo_base, "build", after=True),
+    "before W&B is opened": Point(tracking, "open_run"),
+    "after W&B is opened": Point(tracking, "open_run", after=True),
+    "in the first evaluation": Point(wm_eval.run, "ask", after=True),
+    "the evaluation is made, not recorded": Point(RunRecord, "evaluated"),
+    "the evaluation is recorded, not logged": Point(RunRecord, "evaluated", after=True),
+    "before a step is logged": Point(Watch, "on_log"),
+    "after a step is logged": Point(Watch, "on_log", after=True),
+    "before a checkpoint is staged": Point(VerifiedCheckpoints, "_save_checkpoint"),
+    "the checkpoint is staged, not sealed": Point(checkpoints, "seal"),
+    "the checkpoint is sealed": Point(checkpoints, "seal", after=True),
+    "before the checkpoint is renamed": Point(checkpoints, "put"),
+    "after the checkpoint is renamed": Point(checkpoints, "put", after=True),
+    "while the log is cut back": Point(journal, "rewind"),
+    "in an evaluation on the way": Point(wm_eval.run, "ask", after=True),
+    "before the plots are drawn": Point(plots, "draw"),
+    "the checkpoint is there, not recorded": Point(Watch, "on_save"),
+    "before the final save": Point(engine, "save"),
+    "in the final save": Point(engine, "save", after=True),
+    "the final files are not recorded": Point(provenance, "file_refs", after=True),
+    "before the end is recorded": Point(RunRecord, "end"),
+    "before W&B is closed": Point(Tracker, "finish"),
+    "before the card is written": Point(wm_publish, "render_card"),
+}
+A_FEW = (
+    "while the dataset is written",
+    "in the first evaluation",
+    "before the checkpoint is renamed",
+    "in the final save",
+)
+
+
+def strike(point: Point) -> None:
+    """Have this process killed at `point`."""
+    original, calls = getattr(point.place, point.function), itertools.count(1)
+
+    def struck(*args: Any, **kwargs: Any) -> Any:
+        first = next(calls) == 1
+        if first and not point.after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = original(*args, **kwargs)
+        if first:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(point.place, point.function, struck)
+
+
+def killed(config: TrainConfig, folder: Path, after: float, point: Point | None = None) -> bool:
+    """Start or resume the run in a child; whether it was killed, at `point` or `after` seconds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    child = os.fork()
+    if child == 0:
+        try:
+            if point is not None:
+                strike(point)
+            run.train(config, folder, "demo", ["wm-train"], Console(quiet=True))
+        except BaseException as error:
+            (folder.parent / "error.txt").write_text(repr(error))
+            os._exit(1)
+        os._exit(0)
+    deadline = time.monotonic() + after
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done and os.WIFSIGNALED(status):
+            assert os.WTERMSIG(status) == signal.SIGKILL
+            return True
+        if done:
+            failed = folder.parent / "error.txt"
+            assert status == 0, f"the run failed by itself: {failed.read_text()}"
+            return False
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return True
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """What must not depend on kills: final weights, every evaluation's answers and figures."""
+    paths = [*folder.glob("*/*model.safetensors"), *folder.glob("eval/*/samples.jsonl")]
+    digests = {
+        p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in paths
+    }
+    manifest = load(RunManifest, folder / "manifest.json")
+    figures = {f"figures at {e.step}": e.figures for e in manifest.evaluations}
+    return digests | figures | {"weights": manifest.weights_sha256, "steps": manifest.steps}
+
+
+def check(folder: Path, expected: dict[str, Any]) -> None:
+    assert outcome(folder) == expected
+    train = [line["step"] for line in journal.read(folder / "log.jsonl", "train")]
+    evals = [line["step"] for line in journal.read(folder / "log.jsonl", "eval")]
+    assert train == list(range(1, STEPS + 1))
+    assert evals == [0, 2, STEPS]
+    manifest = load(RunManifest, folder / "manifest.json")
+    assert (manifest.status, manifest.attempts[-1].cause) == ("finished", "finished")
+    assert {a.cause for a in manifest.attempts[:-1]} <= {"killed"}
+    assert manifest.wandb is not None
+    ids = {path.name.rpartition("-")[2] for path in folder.glob("wandb/offline-run-*")}
+    assert ids == {manifest.wandb.id}
+    assert (folder / "README.md").is_file()
+    assert (folder / "plots/learning-curves.png").is_file()
+    assert not list(folder.rglob("*.staged")) + list(folder.glob(".*.tmp"))
+    assert not list(folder.glob(".*.partial"))
+
+
+@pytest.fixture
+def lora(tiny: Make) -> TrainConfig:
+    """Dropout draws random numbers in every step: a resumed run has to draw the same."""
+    return tiny(
+        data={"path": None, "recipe": "demo", "limit": 60},
+        optim={"steps": STEPS},
+        evaluation={"every": 2},
+        checkpoint={"every": 1, "keep": 2},
+        model={"lora": {"r": 2, "alpha": 4, "dropout": 0.1}},
+    )
+
+
+@pytest.fixture
+def full(lora: TrainConfig) -> TrainConfig:
+    return lora.model_copy(update={"model": lora.model.model_copy(update={"lora": None})})
+
+
+def kill_at(
+    names: Sequence[str], config: TrainConfig, folder: Path, expected: dict[str, Any]
+) -> None:
+    """One run, killed at each of `names` in turn."""
+    for name in names:
+        assert killed(config, folder, ENOUGH_S, POINTS[name]), f"it never came to: {name}"
+    assert not killed(config, folder, ENOUGH_S)
+    check(folder, expected)
+
+
+def test_kills_at_fault_points_change_nothing(lora: TrainConfig, tmp_path: Path) -> None:
+    assert not killed(lora, tmp_path / "whole", ENOUGH_S)
+    kill_at(A_FEW, lora, tmp_path / "run", outcome(tmp_path / "whole"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("kind", ["lora", "full"])
+def test_fifty_kills_change_nothing(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """At every fault point, then at random moments, 50 in all: 100 over both kinds of run."""
+    config: TrainConfig = request.getfixturevalue(kind)
+    started = time.monotonic()
+    assert not killed(config, tmp_path / "whole", ENOUGH_S)
+    seconds, expected = time.monotonic() - started, outcome(tmp_path / "whole")
+    kill_at(list(POINTS), config, tmp_path / "points", expected)
+    draw, done, number = random.Random(0), len(POINTS), 0
+    while done < 50:
+        folder = tmp_path / f"run-{number}"
+        number += 1
+        while done < 50 and killed(config, folder, draw.uniform(0.1, seconds)):
+            done += 1
+        assert not killed(config, folder, ENOUGH_S)
+        check(folder, expected)
+        shutil.rmtree(folder)
+        print(f"{kind}: {done} kills, {time.monotonic() - started:.0f} s", flush=True)
