@@ -98,4 +98,4 @@ def test_every_line_of_the_log_is_json_with_a_step(run: Run) -> None:
     assert lines
     for line in map(json.loads, lines):
         assert isinstance(line["step"], int)
-        assert line["event"] in ("train", "eval", "checkpoint")
+        assert line["event"] in ("start", "train", "eval", "checkpoint")

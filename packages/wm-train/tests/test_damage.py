@@ -39,7 +39,7 @@ DAMAGE: dict[str, Callable[[Path], None]] = {
     "deleted": Path.unlink,
     "emptied": lambda path: os.truncate(path, 0),
     "halved": lambda path: os.truncate(path, path.stat().st_size // 2),
-    "cut by a byte": lambda path: os.truncate(path, path.stat().st_size - 1),
+    "cut at its end": lambda path: os.truncate(path, path.stat().st_size - 3),
     "flipped in a bit": _flip,
     "a folder": lambda path: (path.unlink(), path.mkdir())[1],
 }

@@ -185,7 +185,7 @@ def test_a_run_that_diverges_keeps_its_last_good_checkpoint(
 ) -> None:
     hot = config.model_copy(
         update={
-            "optim": config.optim.model_copy(update={"learning_rate": 1e4, "steps": 40}),
+            "optim": config.optim.model_copy(update={"learning_rate": 1e38, "steps": 10}),
             "checkpoint": config.checkpoint.model_copy(update={"every": 1}),
             "evaluation": config.evaluation.model_copy(update={"every": 100}),
         }

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 from rich.console import Console
 
 import wm_eval.run
@@ -109,6 +110,7 @@ def strike(point: Point) -> None:
 def killed(config: TrainConfig, folder: Path, after: float, point: Point | None = None) -> bool:
     """Start or resume the run in a child; whether it was killed, at `point` or `after` seconds."""
     folder.mkdir(parents=True, exist_ok=True)
+    wandb.teardown()  # a child would share the service, which takes a killed run for one in use
     child = os.fork()
     if child == 0:
         try:
