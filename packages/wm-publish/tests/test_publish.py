@@ -153,6 +153,16 @@ def test_retry_after_is_honoured(hub, push, make_run):
     assert len(commits(hub)) == 1
 
 
+def test_retry_after_may_be_a_date(hub, push, make_run):
+    dates = {
+        "Date": "Sat, 31 Jan 2026 10:00:00 GMT",
+        "Retry-After": "Sat, 31 Jan 2026 10:00:42 GMT",
+    }
+    hub.faults.append(hub.Fault("POST .*/commit/", "status", status=503, headers=dates))
+    push(make_run())
+    assert hub.waits == [42.0]
+
+
 def test_waits_grow_when_the_hub_does_not_say_how_long(hub, push, make_run):
     hub.faults.append(hub.Fault("POST .*/commit/", "status", status=503, times=3))
     push(make_run())
@@ -209,6 +219,21 @@ def test_hub_out_of_reach_lays_the_folder_ready_and_a_later_run_uploads_it(hub, 
         if p.is_file()
     }
     assert laid == set(published(hub))
+
+
+def test_a_hub_whose_xet_fails_is_told_and_the_way_around_it_works(
+    hub, push, make_run, monkeypatch
+):
+    pytest.importorskip("hf_xet")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", False)
+    run = make_run()
+    outcome = push(run)  # the test hub has no Xet: 404
+    assert "HF_HUB_DISABLE_XET=1" in outcome.reason
+    assert (outcome.staged / "model.safetensors").is_file()
+    assert (commits(hub), hub.waits) == ([], [])
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    assert push(run).release.hub is not None
+    assert len(commits(hub)) == 1
 
 
 def test_what_was_published_downloads_again(hub, push, make_run, tmp_path):

@@ -3,6 +3,15 @@
 from wm_publish.card import render_card
 from wm_publish.errors import PublishError
 from wm_publish.release import plan
-from wm_publish.run import Outcome, prepare, publish
+from wm_publish.run import Outcome, command, prepare, publish, stage
 
-__all__ = ["Outcome", "PublishError", "plan", "prepare", "publish", "render_card"]
+__all__ = [
+    "Outcome",
+    "PublishError",
+    "command",
+    "plan",
+    "prepare",
+    "publish",
+    "render_card",
+    "stage",
+]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -84,6 +83,7 @@ def _show(run: Path, outcome: Outcome, merge: bool) -> None:
     from rich.table import Table
 
     from wm_publish.markup import one_line
+    from wm_publish.run import command as typed
 
     def escape(text: str) -> str:
         return for_rich(one_line(text))  # rich obeys the escape codes of a terminal
@@ -106,11 +106,7 @@ def _show(run: Path, outcome: Outcome, merge: bool) -> None:
         note = f" ({outcome.reason})" if outcome.reason else ""
         console.print(f"Published ({access}): {escape(release.hub.url)}{note}")
         return
-    push = f"wm-publish {shlex.quote(str(run))}" + (
-        f" --repo-id {release.repo_id}" if release.repo_id else ""
-    )
-    push += " --merge" if merge else ""
-    push += "" if release.private else " --public"
+    push = typed(run, release.repo_id, release.private, merge)
     if outcome.staged:
         console.print(f"Not uploaded: {escape(str(outcome.reason))}")
         console.print(f"The complete folder is {escape(str(outcome.staged))}. To upload it later:")

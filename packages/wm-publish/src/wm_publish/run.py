@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Callable
@@ -98,6 +99,32 @@ def publish(
         return Outcome(release, reason="nothing had changed, so no commit was made")
     save(manifest.model_copy(update={"hub": hub}), run / "manifest.json")
     return Outcome(release)
+
+
+def stage(
+    run_dir: Path | str, repo_id: str | None, private: bool, reason: str, merge: bool = False
+) -> Outcome:
+    """Lay the complete folder ready in `RUN/publish/` without asking the hub; `reason` says why.
+
+    With `merge` it is the merged model, in `RUN/publish-merged/`. Raises `PublishError` for a run
+    that could not be uploaded by anyone: a file missing, or with a secret in it.
+    """
+    run = Path(run_dir)
+    manifest = read_manifest(run)
+    return _stage(
+        run, manifest, repo_id, private, reason, merge_adapter(run, manifest) if merge else None
+    )
+
+
+def command(run_dir: Path | str, repo_id: str | None, private: bool, merge: bool = False) -> str:
+    """What to type to upload a run; `repo_id` is left out where the run knows it by itself.
+
+    >>> command("my runs/a", "me/x", private=False)
+    "wm-publish 'my runs/a' --repo-id me/x --public"
+    """
+    words = ["wm-publish", str(run_dir), *(("--repo-id", repo_id) if repo_id else ())]
+    words += ["--merge"] if merge else []
+    return shlex.join(words if private else [*words, "--public"])
 
 
 def _connect(token: str | None, endpoint: str | None) -> HfApi:

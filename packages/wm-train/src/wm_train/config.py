@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, model_validator
 
+from wm_publish.markup import is_hub_id
+
 EXAMPLES_A_ROW = 6  # two watermark and four detect examples: the definition of the tasks
 
 
@@ -178,6 +180,25 @@ class TrackingConfig(Section):
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
 
 
+class PublishConfig(Section):
+    """Upload when the run has finished, as `wm-publish` does. Without the section: none."""
+
+    at_end: bool = Field(default=True, description="false: not this time")
+    repo_id: str | None = Field(
+        default=None, description="user/name; none: your name and the run's"
+    )
+    private: bool = Field(default=True, description="false: for everybody to see")
+    merge: bool = Field(default=False, description="the adapter's merged model too, as NAME-merged")
+
+    @model_validator(mode="after")
+    def _a_repository(self) -> PublishConfig:
+        # Here and not at the end of the run, when nobody is there to give another.
+        name = self.repo_id
+        if name is not None and not (is_hub_id(name) and "/" in name):
+            raise ValueError("repo_id is no name of a repository; expected the form user/name")
+        return self
+
+
 class TrainConfig(Section):
     """Everything that decides a run but its name and its place."""
 
@@ -191,3 +212,10 @@ class TrainConfig(Section):
     checkpoint: CheckpointConfig = CheckpointConfig()
     early_stop: EarlyStopConfig = EarlyStopConfig()
     tracking: TrackingConfig = TrackingConfig()
+    publish: PublishConfig | None = Field(default=None, description="none: nothing is uploaded")
+
+    @model_validator(mode="after")
+    def _something_to_merge(self) -> TrainConfig:
+        if self.publish is not None and self.publish.merge and self.model.lora is None:
+            raise ValueError("publish.merge merges an adapter: give model.lora, or leave it out")
+        return self

@@ -79,7 +79,7 @@ def _download(repo: str, revision: str | None) -> Path:
 
 
 def _config(source: str, manifest: RunManifest) -> TrainConfig:
-    """The run's fields, its base pinned to the commit it had, and nothing sent to W&B."""
+    """The run's fields, its base pinned to the commit it had; nothing sent to W&B or the hub."""
     fields: dict[str, Any] = dict(manifest.config)
     try:
         config = TrainConfig.model_validate(fields)
@@ -93,6 +93,6 @@ def _config(source: str, manifest: RunManifest) -> TrainConfig:
     model = config.model.model_copy(
         update={"revision": manifest.base.revision or config.model.revision}
     )
-    # A check of someone's run belongs on nobody's project page.
+    # A check of someone's run belongs on nobody's project page, and in no repository.
     tracking = config.tracking.model_copy(update={"mode": "disabled", "entity": None})
-    return config.model_copy(update={"model": model, "tracking": tracking})
+    return config.model_copy(update={"model": model, "tracking": tracking, "publish": None})

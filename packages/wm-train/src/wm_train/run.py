@@ -14,7 +14,7 @@ from rich.markup import escape
 import wm_data
 import wm_publish
 import wm_score
-from wm_manifest import EvalReport, ModelRef, RunManifest
+from wm_manifest import EvalReport, ModelRef, RunManifest, load
 from wm_train import (
     base,
     data,
@@ -22,6 +22,7 @@ from wm_train import (
     examples,
     plots,
     provenance,
+    publishing,
     resume,
     summary,
     tracking,
@@ -83,8 +84,9 @@ def _train(
         resume.check(config, before)
         if before.status == "finished":
             _write_card(before, run_dir)  # a kill may have come between the end and the card
-            console.print(f"{before.name} is finished already; nothing was done", soft_wrap=True)
-            return before
+            console.print(f"{before.name} is finished already; nothing was trained", soft_wrap=True)
+            publishing.at_end(config.publish, run_dir, console)  # it may have been cut off there
+            return load(RunManifest, run_dir / "manifest.json")
         checkpoint = resume.checkpoint(run_dir, before, restart, console)
         resume.clear(run_dir, before)
         before = before.model_copy(update={"config": plain})
@@ -100,6 +102,7 @@ def _train(
         # ----------------------------------------------------------------------------------- data
         dataset_dir = run_dir / "dataset"
         console.print(f"[bold]{record.manifest.name}[/] → {run_dir}", soft_wrap=True)
+        publishing.announce(config.publish, console)
         if not dataset_dir.exists():
             data.bring(config.data, dataset_dir, progress=console.is_terminal)
         dataset = wm_data.read(dataset_dir)
@@ -247,9 +250,12 @@ def _train(
             if trouble is not None:
                 console.print(f"[yellow]{escape(trouble)}[/]", soft_wrap=True)
         _write_card(record.manifest, run_dir)
+    # ------------------------------------------------------------------------------------ publish
     console.print(summary.closing(record.manifest))
-    console.print(summary.next_steps(record.manifest, run_dir), soft_wrap=True, highlight=False)
-    return record.manifest
+    publishing.at_end(config.publish, run_dir, console)
+    manifest = load(RunManifest, run_dir / "manifest.json")  # now with the hub's commit
+    console.print(summary.next_steps(manifest, run_dir), soft_wrap=True, highlight=False)
+    return manifest
 
 
 def _first_manifest(

@@ -144,8 +144,9 @@ def next_steps(manifest: RunManifest, run_dir: Path) -> str:
     lines += [
         "next:",
         f"  uv run wm-eval {model} --data {run_dir / 'dataset'}{_settings(manifest)}",
-        f"  uv run wm-publish {run_dir} --dry-run",
     ]
+    if manifest.hub is None:
+        lines.append(f"  uv run wm-publish {run_dir} --dry-run")
     sync = sync_command(manifest, run_dir)
     return "\n".join([*lines, f"  uv run {sync}"] if sync else lines)
 
