@@ -201,7 +201,12 @@ def test_the_cards_own_code_runs_as_it_is(
     place.call("wm-train", "--preset", "demo", "--name", name, *SMALL, *options)
     place.call("wm-publish", f"runs/{name}", "--repo-id", f"me/{name}")
     card = (place.home / "runs" / name / "README.md").read_text("utf-8")
-    found = re.search(r"^```python\n(.*?)^```", card, re.S | re.M)
-    assert found
-    last = stranger.python(found[1]).splitlines()[-1]
-    assert set(last.split()) <= {"red", "blue", "none"}
+    blocks = re.findall(r"^```python\n(.*?)^```", card, re.S | re.M)
+    assert len(blocks) == (2 if options else 1)  # an adapter's card merges it as well
+    if options:
+        before = "import torch\nids = torch.arange(20)[None]\nbefore = model(ids).logits\n"
+        after = "print((model(ids).logits - before).abs().max().item() < 1e-3)\n"
+        blocks = [blocks[0], before, blocks[1], after]
+    said = stranger.python("\n".join(blocks)).splitlines()
+    assert set(said[-2 if options else -1].split()) <= {"red", "blue", "none"}
+    assert not options or said[-1] == "True"

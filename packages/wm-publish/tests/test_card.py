@@ -200,6 +200,9 @@ def test_usage_is_valid_python_that_loads_this_kind_of_model(
     assert present in code
     assert absent not in code
     assert '[("red", "blue"), ("blue", "red")]' in code
+    merging = re.findall(r"```python\n(.*?)\n```", text, re.S)[1:]
+    assert ["merge_and_unload()" in block for block in merging] == [True] * ("output" in changes)
+    assert all(ast.parse(block) for block in merging)
 
 
 def test_unfinished_run_without_evaluations_says_so(make_manifest):
