@@ -50,6 +50,8 @@ CASES = {
         ["--preset", "demo", "--data.path", "x", "--data.limit", "5"],
         "for building from data.recipe alone",
     ),
+    "no such repository": ([*QUICK, "--publish.repo_id", "me"], "--publish.repo_id: no name"),
+    "nothing to merge": ([*QUICK, "--publish.merge"], "error: publish.merge merges an adapter"),
     "no such project": ([*QUICK, "--tracking.project", "a/b"], "tracking settings"),
     "runs folder is a file": (["--preset", "demo", "--runs-dir", "rows.jsonl/x"], "cannot be made"),
     "name is too long": (["--preset", "demo", "--name", "x" * 300], "cannot be made"),

@@ -361,7 +361,8 @@ def _fields_at_fault(error: cyclopts.ValidationError) -> str:
     if not isinstance(cause, pydantic.ValidationError):
         return str(error)
     lines = [
-        f"--{'.'.join(map(str, found['loc']))}: {found['msg'].removeprefix('Value error, ')}"
+        (f"--{'.'.join(map(str, found['loc']))}: " if found["loc"] else "")
+        + found["msg"].removeprefix("Value error, ")
         + ("" if isinstance(found["input"], dict) else f" (found {found['input']!r})")
         for found in cause.errors()
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, field_validator, model_validator
 
 from wm_publish.markup import is_hub_id
 
@@ -190,13 +190,13 @@ class PublishConfig(Section):
     private: bool = Field(default=True, description="false: for everybody to see")
     merge: bool = Field(default=False, description="the adapter's merged model too, as NAME-merged")
 
-    @model_validator(mode="after")
-    def _a_repository(self) -> PublishConfig:
+    @field_validator("repo_id")
+    @classmethod
+    def _a_repository(cls, name: str | None) -> str | None:
         # Here and not at the end of the run, when nobody is there to give another.
-        name = self.repo_id
         if name is not None and not (is_hub_id(name) and "/" in name):
-            raise ValueError("repo_id is no name of a repository; expected the form user/name")
-        return self
+            raise ValueError("no name of a repository; expected the form user/name")
+        return name
 
 
 class TrainConfig(Section):
