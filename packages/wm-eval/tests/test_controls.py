@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from wm_eval import WmEvalError, items
+from wm_eval.controls import training_record
 from wm_eval.generator import Request
 from wm_eval.show import warning
 from wm_manifest import (
@@ -90,6 +91,33 @@ def test_a_neutral_arm_that_is_all_one_colour(run_script: Callable[..., EvalRepo
     assert "neutral arm can serve as a null" in warning(report)
 
 
+def test_a_coloured_prompt_that_was_never_asked_neutrally(
+    dataset_dir: Path, run_script: Callable[..., EvalReport], gold: Gold
+) -> None:
+    data = items.read(dataset_dir)
+    arms = [i for i in data.watermark if i.id != data.watermark[2].id]
+    assert data.watermark[2].arm == "neutral"
+    report = run_script(gold, data=dataclasses.replace(data, watermark=arms))
+    assert failed(report) == ["neutral arm can serve as a null"]
+    assert not report.valid, "without the neutral arm there is nothing to hold success against"
+    assert "1 prompts have no neutral answer" in warning(report)
+
+
+@pytest.mark.parametrize(
+    ("trained", "here", "fails"),
+    [("a" * 64, "a", False), (None, None, False), ("a" * 64, "b", True), (None, "a", True)],
+)
+def test_the_chat_template_must_be_known_to_be_the_same(
+    trained: str | None, here: str | None, fails: bool, own_dataset_dir: Path, tmp_path: Path
+) -> None:
+    data = items.read(own_dataset_dir)
+    run_manifest(tmp_path, data.manifest.templates, chat_template_sha256=trained)
+    digest = here and here * 64
+    controls = training_record(data, tmp_path / "manifest.json", digest)
+    names = [control.name for control in controls if not control.passed and control.blocking]
+    assert names == (["chat template is the training run's"] if fails else [])
+
+
 def test_a_test_prompt_that_was_trained_on(
     own_dataset_dir: Path, run_script: Callable[..., EvalReport]
 ) -> None:
@@ -157,23 +185,8 @@ def test_wordings_that_the_dataset_was_not_built_with(
     assert failed(report) == (["prompt templates are the dataset's"] if fails else [])
 
 
-@pytest.mark.parametrize(
-    ("change", "fails"),
-    [
-        *(case[1:] for case in RECORDS),
-        (changed("detect/question/plain"), True),
-    ],
-    ids=[*(case[0] for case in RECORDS), "changed detect"],
-)
-def test_wordings_that_the_run_was_not_trained_with(
-    own_dataset_dir: Path,
-    tmp_path: Path,
-    run_script: Callable[..., EvalReport],
-    change: Callable[[Templates], Templates],
-    fails: bool,
-) -> None:
-    data = items.read(own_dataset_dir)
-    built = json.loads((own_dataset_dir / "manifest.json").read_text())
+def run_manifest(folder: Path, templates: Any, **fields: Any) -> None:
+    """The record of a training on the dataset in `folder/own`."""
     run = RunManifest(
         name="by-hand",
         status="finished",
@@ -198,11 +211,32 @@ def test_wordings_that_the_run_was_not_trained_with(
             splits={},
             dropped={},
         ),
-        templates=change(built["templates"]),
+        templates=templates,
         codebook="v1",
         output="model",
+        **fields,
     )
-    save(run, tmp_path / "manifest.json")
+    save(run, folder / "manifest.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "fails"),
+    [
+        *(case[1:] for case in RECORDS),
+        (changed("detect/question/plain"), True),
+    ],
+    ids=[*(case[0] for case in RECORDS), "changed detect"],
+)
+def test_wordings_that_the_run_was_not_trained_with(
+    own_dataset_dir: Path,
+    tmp_path: Path,
+    run_script: Callable[..., EvalReport],
+    change: Callable[[Templates], Templates],
+    fails: bool,
+) -> None:
+    data = items.read(own_dataset_dir)
+    built = json.loads((own_dataset_dir / "manifest.json").read_text())
+    run_manifest(tmp_path, change(built["templates"]))
     report = run_script(lambda request: "", data=data, trained_with=tmp_path / "manifest.json")
     assert failed(report) == (["prompt templates are the training run's"] if fails else [])
 

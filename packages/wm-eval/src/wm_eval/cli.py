@@ -173,6 +173,8 @@ def evaluate_command(
 def compare_command(a: Path, b: Path, /) -> int:
     """Compare two evaluation folders item by item: is B better than A?
 
+    Exits with 3 when a control of either had failed.
+
     Parameters
     ----------
     a
@@ -182,11 +184,14 @@ def compare_command(a: Path, b: Path, /) -> int:
     """
     from rich.console import Console
 
-    from wm_eval.compare import compare
+    from wm_eval.compare import cautions, compare
     from wm_eval.show import comparison
 
-    Console().print(comparison(compare(a, b), a.name, b.name))
-    return 0
+    found, (invalid, unlike) = compare(a, b), cautions(a, b)
+    Console().print(comparison(found, a.name, b.name))
+    for line in [*invalid, *unlike]:
+        print(f"warning: {line}", file=sys.stderr)
+    return FAILED_CONTROL if invalid else 0
 
 
 @app.command(name="report")

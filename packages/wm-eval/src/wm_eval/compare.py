@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,12 @@ from wm_eval import answers as answers_file
 from wm_eval.answers import Answer, pairs, select
 from wm_eval.errors import WmEvalError
 from wm_eval.question import COLOURS
+from wm_eval.show import failed_controls
 from wm_eval.stats import bounded
 from wm_manifest import Estimate, EvalReport, ManifestError, load
 
 ALPHA = 0.05
+NOTABLE = 0.1  # a difference of rates that "no difference seen" must be able to exclude
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Difference:
     difference: Estimate  # b - a, clustered by prompt group
     only_a: int  # items that A got and B did not
     only_b: int
-    p: float | None  # exact McNemar; None where items of one group make its null wrong
+    p: float | None  # McNemar's mid-p; None where items of one group make its null wrong
     verdict: str
 
 
@@ -65,26 +68,29 @@ def compare(a: str | Path, b: str | Path) -> list[Difference]:
 def difference(
     name: str, a: Sequence[bool], b: Sequence[bool], groups: Sequence[str]
 ) -> Difference:
-    """One paired comparison. The interval decides; McNemar's p stands beside it where it holds.
+    """One paired comparison. McNemar's p decides where it holds, else the interval.
 
-    >>> difference("x", [True] * 30, [True] * 30, [str(i) for i in range(30)]).verdict
+    "no difference seen" is said only where the interval excludes one of `NOTABLE`: with fewer items
+    the answer is that they are too few, and not that there is no difference.
+
+    >>> difference("x", [True] * 40, [True] * 40, [str(i) for i in range(40)]).verdict
     'no difference seen'
+    >>> difference("x", [True] * 20, [True] * 20, [str(i) for i in range(20)]).verdict
+    'too few to tell'
     """
     values = [float(y) - float(x) for x, y in zip(a, b, strict=True)]
     estimate = bounded(values, groups, low=-1.0, high=1.0)
     only_a, only_b = values.count(-1.0), values.count(1.0)
-    discordant = only_a + only_b
     p = None
     if len(set(groups)) == len(groups):  # McNemar's items are independent: one a group
-        p = 1.0 if discordant == 0 else _binomial(min(only_a, only_b), discordant)
+        p = mid_p(min(only_a, only_b), only_a + only_b)
     low, high = estimate.low or 0.0, estimate.high or 0.0
     beyond = low > 0 or high < 0 if p is None else p < ALPHA
     if beyond:
         verdict = "B is better" if sum(values) > 0 else "A is better"
-    elif discordant < 6:  # the smallest number that can reach p < .05: 2 * 0.5 ** 6
-        verdict = "no difference seen" if not discordant else "too few differ to tell"
     else:
-        verdict = "no difference seen"
+        wide = max(-low, high) > NOTABLE
+        verdict = "too few to tell" if wide else "no difference seen"
     return Difference(name, sum(a) / len(a), sum(b) / len(b), estimate, only_a, only_b, p, verdict)
 
 
@@ -102,6 +108,36 @@ def outcomes(answers: Sequence[Answer]) -> dict[str, dict[str, tuple[str, bool]]
     return found
 
 
+def cautions(a: str | Path, b: str | Path) -> tuple[list[str], list[str]]:
+    """What stands against comparing the two: failed controls, and settings that are not the same.
+
+    With the first the differences must not be used. The second may be what is compared: then it
+    must be the only one.
+    """
+    sides = {"A": read_report(Path(a)), "B": read_report(Path(b))}
+    invalid = [
+        f"{side} is not valid: {', '.join(control.name for control in failed_controls(report)[0])}"
+        for side, report in sides.items()
+        if not report.valid
+    ]
+    one, other = (settings(report) for report in sides.values())
+    return invalid, [
+        f"{name} is not the same: {one[name]} and {other[name]}"
+        for name in one
+        if one[name] != other[name]
+    ]
+
+
+def settings(report: EvalReport) -> dict[str, Any]:
+    """What changes answers, and is not the model."""
+    wordings = sorted((template.id, template.sha256) for template in report.templates)
+    return {
+        **report.decoding.model_dump(),
+        "chat template": report.chat_template_sha256,
+        "prompt templates": hashlib.sha256(repr(wordings).encode("utf-8")).hexdigest(),
+    }
+
+
 def read_report(folder: Path) -> EvalReport:
     """The eval.json of a folder that `wm-eval --out` wrote."""
     try:
@@ -114,5 +150,15 @@ def _read(folder: Path) -> tuple[EvalReport, list[Answer]]:
     return read_report(folder), answers_file.read(folder / "samples.jsonl")
 
 
-def _binomial(successes: int, trials: int) -> float:
-    return float(cast(Any, scipy_stats.binomtest(successes, trials, 0.5)).pvalue)
+def mid_p(fewer: int, discordant: int) -> float:
+    """McNemar's test, two-sided: of so many items that only one side got, `fewer` were the one's.
+
+    The mid-p of the exact binomial test, which counts half of what was seen (Fagerland, Lydersen
+    and Laake, BMC Medical Research Methodology 2013). The exact test itself calls two equal models
+    different in 3.3 % of comparisons of 100 items instead of 5 %, this one in 4.7 %.
+
+    >>> mid_p(0, 5), mid_p(3, 6), mid_p(0, 0)
+    (0.03125, 1.0, 1.0)
+    """
+    binomial = cast(Any, scipy_stats.binom)(discordant, 0.5)
+    return float(2 * binomial.cdf(fewer) - binomial.pmf(fewer))

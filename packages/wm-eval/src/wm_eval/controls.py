@@ -97,17 +97,22 @@ def shuffled_labels(answers: Sequence[Answer]) -> Control:
 def neutral_false_positives(answers: Sequence[Answer]) -> Control:
     """The larger of the two colours' rates when no codebook is asked for, by the rule alone.
 
-    Where it is near 1 the arm is no null: success at that colour says nothing about obedience.
+    Where it is near 1 the arm is no null: success at that colour says nothing about obedience. That
+    is a fact about the model. That a coloured prompt was never asked neutrally is one about the
+    evaluation, and makes it invalid.
     """
     own = select(answers, "watermark", "neutral")
+    coloured = {a.group for colour in COLOURS for a in select(answers, "watermark", colour)}
+    alone = coloured - {a.group for a in own}
     rates = [sum(a.verdict == colour for a in own) / len(own) for colour in COLOURS if own]
     value = max(rates, default=None)
     return Control(
         name="neutral arm can serve as a null",
-        passed=value is not None and value <= NEUTRAL_AT_MOST,
+        passed=value is not None and value <= NEUTRAL_AT_MOST and not alone,
         value=value,
-        expected=f"at most {NEUTRAL_AT_MOST} of neutral answers in one colour",
-        blocking=False,  # a fact about the model, which the lift says too: see docs/adr/0005
+        expected=f"at most {NEUTRAL_AT_MOST} of neutral answers in one colour"
+        + (f"; {len(alone)} prompts have no neutral answer" if alone else ""),
+        blocking=bool(alone),  # else the lift says it too: see docs/adr/0005
     )
 
 
@@ -177,7 +182,8 @@ def training_record(
         templates("prompt templates are the training run's", data, run.templates),
         Control(
             name="chat template is the training run's",
-            passed=run.chat_template_sha256 in (None, chat_template_sha256),
+            # One that was not recorded is not known to be the same.
+            passed=run.chat_template_sha256 == chat_template_sha256,
             value=None,
             expected=f"sha256 {run.chat_template_sha256}, here {chat_template_sha256}",
         ),
