@@ -148,6 +148,7 @@ def _train(
         speed = Speed()
         watch, bar = Watch(journal, tracker, record, speed), Board(console, speed)
 
+        pictures = plots.Curves(record.manifest.name, run_dir / "plots")
         evaluating_s: list[float] = []
 
         def on_report(report: EvalReport) -> None:
@@ -156,7 +157,8 @@ def _train(
             record.evaluated(report)
             known(report.step or 0)  # writes its line
             lines, done = read(run_dir / "log.jsonl", "train"), record.manifest.evaluations
-            curves = plots.draw(done, lines, record.manifest.name, run_dir / "plots")
+            last = trainer.state.global_step >= trainer.state.max_steps
+            curves = pictures.refresh(done, lines, last)
             record.update(plots=[path.relative_to(run_dir).as_posix() for path in curves])
             tracker.report(report, curves)
             bar.evaluated(report, config.evaluation.every)
