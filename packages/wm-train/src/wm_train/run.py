@@ -61,7 +61,7 @@ def train(
     says how the run ended either way.
     """
     stop = Stop()
-    with only_one(run_dir), stop.listening():
+    with only_one(run_dir), stop.listening(), tracking.kept_inside(run_dir):
         return _train(config, run_dir, preset, command, console, restart, stop)
 
 
