@@ -10,8 +10,9 @@ from rich.console import Console
 from safetensors import safe_open
 
 from wm_eval import load_model
+from wm_eval.cli import main as evaluate
 from wm_manifest import EvalReport, RunManifest, load
-from wm_train import run, status
+from wm_train import run, status, summary
 from wm_train.config import TrainConfig
 from wm_train.journal import read
 from wm_train.record import RunRecord
@@ -176,6 +177,24 @@ def test_a_lora_run_leaves_an_adapter_that_loads(
     assert not (folder / "README.md").exists()
     model, _ = load_model(str(tmp_path / "lora/base"), adapter=str(folder))
     assert model.peft_config["default"].r == 2
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_printed_command_evaluates_as_the_run_did(
+    tiny: Callable[..., TrainConfig], tmp_path: Path, precision: str
+) -> None:
+    config = tiny(model={"precision": precision, "lora": {"r": 2, "alpha": 4}})
+    manifest = start(config, tmp_path / "run")
+    printed = summary.next_steps(manifest, tmp_path / "run").splitlines()
+    command = next(line.split("wm-eval ")[1].split() for line in printed if " wm-eval " in line)
+    with pytest.raises(SystemExit) as exited:
+        evaluate([*command, "--out", str(tmp_path / "again")])
+    assert not exited.value.code
+    samples = [
+        [json.loads(line) for line in (folder / "samples.jsonl").read_text("utf-8").splitlines()]
+        for folder in (tmp_path / "run/eval/step-000002", tmp_path / "again")
+    ]
+    assert samples[0] == samples[1]
 
 
 @pytest.mark.parametrize(

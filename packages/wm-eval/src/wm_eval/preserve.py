@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 Result = TypeVar("Result")
+HALF = (torch.bfloat16, torch.float16)
 
 
 def halving(run: Callable[[int], Result], batch_size: int) -> Result | None:
@@ -36,7 +37,9 @@ def preserved(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Gen
     """Evaluation mode inside; after it modes, random states, cache flag and padding as before.
 
     Modes are put back module by module: `model.train()` would wake a part that was frozen in
-    evaluation mode.
+    evaluation mode. On a CPU, and where it was loaded in half precision, the model answers as it
+    would outside of a training: without the autocast that Accelerate puts around its forward pass.
+    On a GPU float32 weights stay under it, or an evaluation would take several times as long.
     """
     modules: dict[str, Any] = dict(cast(Any, model).named_modules())
     modes = {name: module.training for name, module in modules.items()}
@@ -45,10 +48,18 @@ def preserved(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Gen
     padding_side = tokenizer.padding_side
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    wrapped = vars(model).get("forward")
+    own = vars(model).get("_original_forward")  # as Accelerate calls what it wrapped
+    plain = model.device.type == "cpu" or model.dtype in HALF
+    bare = own is not None and wrapped is not None and plain
     model.eval()
+    if bare:
+        cast(Any, model).forward = own
     try:
         yield
     finally:
+        if bare:
+            cast(Any, model).forward = wrapped
         for name, module in modules.items():
             module.training = modes[name]
         if use_cache is not None:

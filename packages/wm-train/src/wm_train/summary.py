@@ -162,4 +162,6 @@ def _settings(manifest: RunManifest) -> str:
     given = {"limit": evaluation["full_limit"]}
     given |= {name: evaluation[name] for name in EVAL_DEFAULTS if name != "limit"}
     changed = {name: value for name, value in given.items() if value != EVAL_DEFAULTS[name]}
+    if manifest.hardware.devices and manifest.config["model"]["precision"] != "float32":
+        changed["dtype"] = manifest.config["model"]["precision"]
     return "".join(f" --{name.replace('_', '-')} {value}" for name, value in changed.items())
