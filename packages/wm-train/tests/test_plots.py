@@ -85,3 +85,21 @@ def test_the_same_run_gives_the_same_files(tmp_path: Path) -> None:
         files.append([path.read_bytes() for path in sorted(folder.iterdir())])
     assert files[0] == files[1]
     assert len(files[0]) == 3
+
+
+def test_drawing_takes_a_small_share_of_a_run_but_the_last_picture_is_always_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, drawn = [0.0], list[int]()
+
+    def draw(evaluations: Sequence[Evaluation], *_: Any) -> list[Path]:
+        clock[0] += 0.5
+        drawn.append(evaluations[-1].step)
+        return [tmp_path / "curves.png"]
+
+    monkeypatch.setattr(plots, "draw", draw)
+    curves = plots.Curves("r", tmp_path, now=lambda: clock[0])
+    for step in range(0, 100, 10):
+        clock[0] = max(clock[0], float(step))
+        assert curves.refresh([evaluation(step)], [], last=step == 90) == [tmp_path / "curves.png"]
+    assert drawn == [0, 60, 90]  # half a second each: once in 50 seconds

@@ -115,6 +115,7 @@ class RunManifest(Record):
     packages: dict[str, str]
     python: str
     hardware: Hardware
+    processes: int = 1  # that trained together
     base: ModelRef
     base_license: str | None = None
     dataset: DatasetUse | None = None  # None until it is built

@@ -17,7 +17,7 @@ import cyclopts
 import pydantic
 from cyclopts import App, Parameter
 
-from wm_train import presets
+from wm_train import presets, processes
 from wm_train.config import TrainConfig
 from wm_train.errors import ConfigError, WmTrainError
 from wm_train.naming import random_name
@@ -67,7 +67,8 @@ def launch(
         app.config = cyclopts.config.Dict(fields, source=f"preset {preset}")
     config = app(tokens, exit_on_error=False, print_error=False)
     if isinstance(config, TrainConfig):
-        _train(config, preset, _folder(runs_dir, name, config.model.base), restart)
+        run_dir = processes.of_main(lambda: _folder(runs_dir, name, config.model.base))
+        _train(config, preset, run_dir, restart)
     elif isinstance(config, Replay):
         sys.exit(_replay(config, name, runs_dir))
     elif isinstance(config, Look):
@@ -230,7 +231,8 @@ def _resume(name: str, runs_dir: Path, restart: bool, given: bool) -> None:
 
     if given:
         raise ConfigError("--resume takes the run's own configuration: give it no other options")
-    run_dir = resume.latest(runs_dir) if name == "latest" else runs_dir / Path(name).name
+    named = runs_dir / Path(name).name
+    run_dir = processes.of_main(lambda: resume.latest(runs_dir) if name == "latest" else named)
     config, preset = resume.config_of(run_dir)
     _train(config, preset, run_dir, restart)
 
@@ -249,6 +251,8 @@ def _replay(asked: Replay, name: str | None, runs_dir: Path) -> int:
 
     from wm_train import origin, replay
 
+    if processes.number() > 1:
+        raise ConfigError("a replay is made by one process; start it without a launcher")
     _quieten()
     console = Console(stderr=True)
     found = origin.find(asked.source)
@@ -265,8 +269,6 @@ def _folder(runs_dir: Path, name: str | None, base: str) -> Path:
     """The run's folder: a new one, or that of the run which `name` names."""
     if name is not None and (name != Path(name).name or name in ("", ".", "..")):
         raise ConfigError(f"--name {name!r} is a path; give a bare name and use --runs-dir")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ConfigError("several processes cannot share one run yet; start a single process")
     while True:
         run_dir = runs_dir / (name or random_name(base, datetime.now()))
         if (clean := redact(str(run_dir.absolute()))) != str(run_dir.absolute()):

@@ -83,6 +83,7 @@ def facts(manifest: RunManifest) -> dict[str, str]:
         "threads": str(machine.threads) if machine.threads else ABSENT,
         "code": _code(manifest),
         "uv.lock": short(manifest.lock_sha256),
+        "processes": str(manifest.processes),
         "codebook": manifest.codebook,
         "tokenizer": short(manifest.tokenizer_sha256),
         "chat template": short(manifest.chat_template_sha256),

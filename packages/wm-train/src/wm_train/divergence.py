@@ -10,7 +10,6 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from wm_train.checkpoints import newest_whole
 from wm_train.errors import WmTrainError
-from wm_train.journal import read
 
 FACTOR = 10.0  # times the first line's loss, where no bound is given
 LEAST = 1.0  # a loss below it counts as this much: noise about nearly nothing is no divergence
@@ -29,8 +28,7 @@ class Divergence(TrainerCallback):
     the last step's gradient: what was saved before the bad line is good.
     """
 
-    def __init__(self, log: Path, max_loss: float | None) -> None:
-        self._log = log
+    def __init__(self, max_loss: float | None) -> None:
         self._bound = max_loss
 
     def on_log(
@@ -48,8 +46,8 @@ class Divergence(TrainerCallback):
             found = f"the loss is {loss}"
         elif not math.isfinite(norm):
             found = f"the gradient's norm is {norm}"
-        elif loss > self._limit(loss):
-            found = f"the loss is {loss:.4g}, above {self._limit(loss):.4g}"
+        elif loss > self._limit(state):
+            found = f"the loss is {loss:.4g}, above {self._limit(state):.4g}"
         else:
             return
         good, _ = newest_whole(Path(str(args.output_dir)))
@@ -59,10 +57,9 @@ class Divergence(TrainerCallback):
             f"{saved}; lower optim.learning_rate or loss.beta and train under another --name"
         )
 
-    def _limit(self, loss: float) -> float:
-        """Given, or from the first line that the run wrote, which an earlier attempt may have."""
+    def _limit(self, state: TrainerState) -> float:
+        """Given, or from the run's first line: a checkpoint has those of earlier attempts."""
         if self._bound is None:
-            lines = read(self._log, "train")
-            first = lines[0]["loss"] if lines else loss
+            first = next(line["loss"] for line in state.log_history if "loss" in line)
             self._bound = FACTOR * max(LEAST, first)
         return self._bound

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ SHARES = [
 ]
 CHANCE = 0.5
 DODGE = 0.008  # of the steps, between the points of two curves
+SHARE = 0.01  # of a run's time, at most, but for the first and the last drawing
 BOUNDS = (0.45, 0.55)  # of the rule: red above, blue below
 
 
@@ -63,6 +65,32 @@ def draw(
     svgs = [_rendered(figure, "svg").decode("utf-8") for figure in figures.values()]
     _replace(folder / "learning-curves.html", page.render(title, svgs, evaluations).encode("utf-8"))
     return drawn
+
+
+class Curves:
+    """A run's pictures, drawn anew at an evaluation unless that would slow the run down.
+
+    Drawing may take `SHARE` of the time since it last did. Evaluations that follow each other in
+    seconds, as the demo's, leave the pictures of before; `last` draws in any case.
+    """
+
+    def __init__(
+        self, title: str, folder: Path, now: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._title, self._folder, self._now = title, folder, now
+        self._drawn: list[Path] = []
+        self._next = float("-inf")  # when it may be drawn again
+
+    def refresh(
+        self, evaluations: Sequence[Evaluation], lines: Sequence[Mapping[str, Any]], last: bool
+    ) -> list[Path]:
+        """The PNG files' paths."""
+        begun = self._now()
+        if last or begun >= self._next:
+            self._drawn = draw(evaluations, lines, self._title, self._folder)
+            ended = self._now()
+            self._next = ended + (ended - begun) / SHARE
+        return self._drawn
 
 
 def learning_curves(evaluations: Sequence[Evaluation], title: str) -> Figure:
@@ -100,8 +128,10 @@ def _figure(title: str) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(14, 4.8), layout="constrained")
+    figure = Figure(figsize=(14, 4.8))
     FigureCanvasAgg(figure)  # no pyplot: its global state and display are not wanted in training
+    # Room for the legends below. A layout engine would draw all of it three times to find the same.
+    figure.subplots_adjust(left=0.04, right=0.99, top=0.86, bottom=0.26, wspace=0.1)
     figure.suptitle(title, fontsize=11)
     return figure
 

@@ -15,6 +15,7 @@ from wm_manifest import (
     RunManifest,
     save,
 )
+from wm_train import processes
 from wm_train.provenance import sha256, utc_now
 from wm_train.redact import redact
 
@@ -34,6 +35,10 @@ class RunRecord:
         """Replace fields; their types are checked, as if the manifest were read back."""
         known = {name: getattr(self.manifest, name) for name in RunManifest.model_fields}
         self.manifest = self._write(RunManifest.model_validate(known | fields))
+
+    def share(self) -> None:
+        """Give every process the main one's manifest."""
+        self.manifest = processes.share(self.manifest)
 
     def _write(self, manifest: RunManifest) -> RunManifest:
         text = manifest.model_dump_json()

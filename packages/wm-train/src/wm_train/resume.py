@@ -127,7 +127,8 @@ class ResumableEval(WatermarkEvalCallback):
     """Skips evaluations that are done, and goes on with one that was cut off.
 
     `known(step)` says whether a step's evaluation is done. Replayed steps give the same weights, so
-    run and step tell them from any others. `paused` surrounds each one.
+    run and step tell them from any others. `paused` surrounds each one; `together` is called when a
+    step's evaluation is there, made now or before.
     """
 
     def __init__(
@@ -136,20 +137,22 @@ class ResumableEval(WatermarkEvalCallback):
         run_name: str,
         known: Callable[[int], bool],
         paused: Callable[[], AbstractContextManager[None]] = nullcontext,
+        together: Callable[[], None] = lambda: None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self._paused = paused
+        self._together = together
         self._run_name = run_name
         self._known = known
 
     def _evaluate(self, state: Any, options: Any, kwargs: Any) -> None:
         step = int(state.global_step)
-        if self._known(step):
-            return
-        weights = {"weights": [self._run_name, f"step {step}"]}
-        with self._paused():
-            super()._evaluate(state, {**options, **weights}, kwargs)
+        if not self._known(step):
+            weights = {"weights": [self._run_name, f"step {step}"]}
+            with self._paused():
+                super()._evaluate(state, {**options, **weights}, kwargs)
+        self._together()
 
     def evaluate_last(self, trainer: Any) -> None:
         """The evaluation of a training that had ended before it was cut off."""

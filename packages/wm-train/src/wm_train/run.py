@@ -21,6 +21,7 @@ from wm_train import (
     engine,
     examples,
     plots,
+    processes,
     provenance,
     publishing,
     resume,
@@ -32,6 +33,7 @@ from wm_train.checkpoints import step_of
 from wm_train.config import TrainConfig
 from wm_train.divergence import Divergence
 from wm_train.early_stop import EarlyStop
+from wm_train.follow import follow
 from wm_train.journal import Journal, read, rewind
 from wm_train.lock import only_one
 from wm_train.progress import Board
@@ -61,9 +63,18 @@ def train(
     from step 0 if `restart` says so. Raises `WmTrainError` for what a user can mend; the manifest
     says how the run ended either way.
     """
+    if not processes.is_main():
+        follow(config, run_dir)
     stop = Stop()
-    with only_one(run_dir), stop.listening():
-        return _train(config, run_dir, preset, command, console, restart, stop)
+    with (
+        processes.failure_told(),
+        only_one(run_dir),
+        stop.listening(),
+        tracking.kept_inside(run_dir),
+    ):
+        manifest = _train(config, run_dir, preset, command, console, restart, stop)
+    processes.tell_end(0)
+    return manifest
 
 
 def _train(
@@ -87,6 +98,7 @@ def _train(
             console.print(f"{before.name} is finished already; nothing was trained", soft_wrap=True)
             publishing.at_end(config.publish, run_dir, console)  # it may have been cut off there
             return load(RunManifest, run_dir / "manifest.json")
+        resume.same("the number of processes", before.processes, processes.number())
         checkpoint = resume.checkpoint(run_dir, before, restart, console)
         resume.clear(run_dir, before)
         before = before.model_copy(update={"config": plain})
@@ -151,6 +163,7 @@ def _train(
         speed = Speed()
         watch, bar = Watch(journal, tracker, record, speed), Board(console, speed)
 
+        pictures = plots.Curves(record.manifest.name, run_dir / "plots")
         evaluating_s: list[float] = []
 
         def on_report(report: EvalReport) -> None:
@@ -159,7 +172,8 @@ def _train(
             record.evaluated(report)
             known(report.step or 0)  # writes its line
             lines, done = read(run_dir / "log.jsonl", "train"), record.manifest.evaluations
-            curves = plots.draw(done, lines, record.manifest.name, run_dir / "plots")
+            last = trainer.state.global_step >= trainer.state.max_steps
+            curves = pictures.refresh(done, lines, last)
             record.update(plots=[path.relative_to(run_dir).as_posix() for path in curves])
             tracker.report(report, curves)
             bar.evaluated(report, config.evaluation.every)
@@ -182,6 +196,7 @@ def _train(
             run_name=record.manifest.name,
             known=known,
             paused=bar.paused,
+            together=record.share,
             every=e.every,
             on_report=on_report,
             progress=console.is_terminal,
@@ -194,9 +209,10 @@ def _train(
             final={"limit": e.full_limit},
             **e.model_dump(exclude={"every", "limit", "full_limit"}),
         )
-        diverged = Divergence(run_dir / "log.jsonl", config.early_stop.max_loss)
+        diverged = Divergence(config.early_stop.max_loss)
         early = EarlyStop(config.early_stop, record, console)
         watchers = [watch, diverged, bar, hook, early, stop]
+        processes.share((record.manifest, checkpoint))  # from here on the others train along
         trainer = engine.build(config, run_dir, model, tokenizer, pairs.data, watchers)
         sharing: bool = trainer.packing.shared
         if before is not None and before.shared_prefixes is not None:
@@ -278,6 +294,7 @@ def _first_manifest(
         packages=provenance.versions(),
         python=provenance.python_version(),
         hardware=provenance.hardware(),
+        processes=processes.number(),
         base=ModelRef(location=config.model.base, revision=config.model.revision),
         codebook=wm_score.CODEBOOK,
         output="adapter" if config.model.lora else "model",
@@ -301,7 +318,8 @@ def _mfu_per_token(config: TrainConfig, model: Any, pairs: examples.Pairs) -> fl
 
     if not torch.cuda.is_available():
         return None
-    return mfu_per_token(config, model, cast(Any, pairs.data), torch.cuda.get_device_name())
+    one = mfu_per_token(config, model, cast(Any, pairs.data), torch.cuda.get_device_name())
+    return None if one is None else one / processes.number()  # tokens are counted over all
 
 
 def _report_pairs(pairs: examples.Pairs, max_tokens: int, run_dir: Path, console: Console) -> None:

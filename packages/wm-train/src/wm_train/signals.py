@@ -11,6 +11,8 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from wm_train import processes
+
 EXIT_CODES = {signal.SIGTERM: 75, signal.SIGINT: 130}  # 75: EX_TEMPFAIL, try again
 
 
@@ -58,6 +60,8 @@ class Stop(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        # A signal may reach processes in different steps, or only one of them.
+        self._asked = processes.highest(self._asked or 0) or None
         if self._asked is not None:
             control.should_save = True
         # The mean since the last line is not part of a checkpoint: it ends with it.

@@ -7,6 +7,8 @@ import logging
 import netrc
 import os
 import secrets
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -20,6 +22,23 @@ log = logging.getLogger(__name__)
 Mode = Literal["auto", "online", "offline", "disabled"]
 
 INIT_S = 60.0  # for W&B to answer when a run is opened; then it is logged offline
+
+# Copies of tables and pictures that wait to be sent; cache and logs. By default all in the home,
+# where an offline run's samples would be lost to whoever takes its folder elsewhere to sync it.
+PLACES = {"WANDB_DATA_DIR": "wandb/data", "WANDB_CACHE_DIR": "wandb/cache"}
+
+
+@contextmanager
+def kept_inside(run_dir: Path) -> Generator[None]:
+    """Have W&B keep its files in the run's folder, where the user has not said otherwise."""
+    ours = {name: str(run_dir.absolute() / place) for name, place in PLACES.items()}
+    ours = {name: place for name, place in ours.items() if name not in os.environ}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            os.environ.pop(name, None)
 
 
 def resolve_mode(mode: Mode) -> Literal["online", "offline", "disabled"]:

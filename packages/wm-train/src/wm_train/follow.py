@@ -1,0 +1,72 @@
+"""What the other processes of a run do: train along. Of files they write their random state alone.
+
+`run` is the main one's story; what is asked of all of them is here in the same order.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rich.console import Console
+
+import wm_data
+from wm_eval import WatermarkEvalCallback
+from wm_manifest import RunManifest
+from wm_train import base, engine, examples, processes, resume
+from wm_train.config import TrainConfig
+from wm_train.divergence import Divergence, DivergenceError
+from wm_train.early_stop import EarlyStop
+from wm_train.record import RunRecord
+from wm_train.signals import Stop, Stopped
+
+
+def follow(config: TrainConfig, run_dir: Path) -> NoReturn:
+    """Train with the main process until it ends, and end as it does."""
+    stop = Stop()
+    with stop.listening():
+        manifest, checkpoint = processes.share((None, None))
+        assert manifest is not None
+        with suppress(Stopped, DivergenceError):  # in all at one step: the main one says it
+            _train(config, run_dir, manifest, checkpoint, stop)
+        sys.exit(processes.hear_end())
+
+
+def _train(
+    config: TrainConfig, run_dir: Path, manifest: RunManifest, checkpoint: Path | None, stop: Stop
+) -> None:
+    record = Heard(run_dir, manifest)
+    split = wm_data.read(run_dir / "dataset").examples("train")
+    location = base.prepare(config.model, run_dir, config.seed)  # it is there already
+    model, tokenizer, _ = base.load(config.model, location)
+    longest, size = config.data.max_tokens, config.optim.batch_size
+    pairs = examples.tokenize(split, tokenizer, longest, size)
+    hook = Waiting(run_dir / "dataset", record, config.evaluation.every)
+    diverged = Divergence(config.early_stop.max_loss)
+    early = EarlyStop(config.early_stop, record, Console(quiet=True))
+    watchers = [diverged, hook, early, stop]
+    trainer = engine.build(config, run_dir, model, tokenizer, pairs.data, watchers)
+    if checkpoint is not None and resume.complete(checkpoint):
+        record.share()
+    else:
+        trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+
+
+class Heard(RunRecord):
+    """A copy of the main process's record, which is never written."""
+
+    def _write(self, manifest: RunManifest) -> RunManifest:
+        return manifest
+
+
+class Waiting(WatermarkEvalCallback):
+    """Waits where the main process evaluates, and takes over what it found."""
+
+    def __init__(self, dataset_dir: Path, record: RunRecord, every: int) -> None:
+        super().__init__(dataset_dir, every=every, on_report=lambda report: None)
+        self._record = record
+
+    def _evaluate(self, state: Any, options: Any, kwargs: Any) -> None:
+        self._record.share()

@@ -1,0 +1,134 @@
+"""Several processes that train one run: the main one decides and writes, the others hear of it.
+
+What they tell each other goes through a group of its own on the CPU. Waiting there is not bounded
+as waiting in a training step is: an evaluation may take its time. Trains nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from typing import Any, TypeVar, cast
+
+from wm_train.errors import ConfigError
+
+T = TypeVar("T")
+
+PATIENCE = timedelta(days=7)  # with a process that lives; one that died is noticed at once
+LAST_WORD_S = 10.0  # for the others to hear that the main one ends
+SHARDED = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The main process is about to end, with this exit code."""
+
+    code: int
+
+
+@cache
+def _group() -> Any:
+    """The group in which they talk, made on the first call in each; None for a process alone."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return None
+    for name, what in SHARDED.items():
+        if os.environ.get(name, "").lower() in ("1", "true"):
+            raise ConfigError(
+                f"{what} shards the weights, and a sharded run has never been saved and resumed; "
+                "launch the processes without it"
+            )
+    import torch
+    import torch.distributed as dist
+    from accelerate import PartialState
+
+    PartialState(cpu=not torch.cuda.is_available())  # joins the launcher's other processes
+    return cast(Any, dist).new_group(backend="gloo", timeout=PATIENCE)
+
+
+def number() -> int:
+    """Processes that train this run."""
+    return 1 if _group() is None else _dist().get_world_size()
+
+
+def is_main() -> bool:
+    """Whether this process is the one that writes."""
+    return _group() is None or _dist().get_rank() == 0
+
+
+def share(value: T) -> T:
+    """The main process's value, in all of them. In another one: ends it if the main one has."""
+    if (group := _group()) is None:
+        return value
+    box: list[Any] = [value]
+    _dist().broadcast_object_list(box, src=0, group=group)
+    told = cast("T | Ended", box[0])
+    if isinstance(told, Ended):
+        if not is_main():
+            raise SystemExit(told.code)
+        return value
+    return told
+
+
+def of_main(compute: Callable[[], T]) -> T:
+    """What the main process computes, in all of them."""
+    if not is_main():
+        return share(cast(T, None))
+    with failure_told():
+        return share(compute())
+
+
+def highest(value: int) -> int:
+    """The largest of all processes' values."""
+    if (group := _group()) is None:
+        return value
+    import torch
+
+    all_of_them = torch.tensor([value])
+    _dist().all_reduce(all_of_them, op=_dist().ReduceOp.MAX, group=group)
+    return int(all_of_them.item())
+
+
+@contextmanager
+def failure_told() -> Generator[None]:
+    """Surrounds what the main process does while the others wait for it: they end if it fails."""
+    try:
+        yield
+    except BaseException as error:
+        tell_end(getattr(error, "exit_code", 1))
+        raise
+
+
+def tell_end(code: int) -> None:
+    """Let the others end with `code`, where they listen; the launcher ends those that do not."""
+    if _group() is None:
+        return
+    telling = threading.Thread(target=_tell, args=(Ended(code),), daemon=True)
+    telling.start()
+    telling.join(LAST_WORD_S)
+
+
+def _tell(word: Ended) -> None:
+    with suppress(RuntimeError):  # nobody is left
+        share(word)
+
+
+def hear_end() -> int:
+    """Wait until the main process ends, and for its exit code; 1 if it died without a word."""
+    try:
+        share(None)
+    except SystemExit as end:
+        return int(cast(int, end.code))
+    except RuntimeError:
+        return 1
+    raise AssertionError("the main process goes on after the others")
+
+
+def _dist() -> Any:
+    import torch.distributed as dist
+
+    return dist

@@ -1,0 +1,78 @@
+"""Two processes train one run: killed at either, the same command ends it as if nothing had been."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from wm_manifest import RunManifest, load
+from wm_train import journal
+from wm_train.config import TrainConfig
+
+STEPS = 4
+SCRIPT = """
+import os, signal
+from wm_train import checkpoints, cli
+
+rank, step = map(int, os.environ["STRIKE"].split())
+saved = checkpoints.VerifiedCheckpoints._save_checkpoint
+
+def struck(self, model, trial):
+    if (self.args.process_index, self.state.global_step) == (rank, step):
+        os.kill(os.getpid(), signal.SIGKILL)  # the other one waits for it to save
+    saved(self, model, trial)
+
+checkpoints.VerifiedCheckpoints._save_checkpoint = struck
+cli.main()
+"""
+NOBODY = (-1, 0)
+
+
+@pytest.fixture
+def launch(tiny: Callable[..., TrainConfig], tmp_path: Path) -> Callable[..., int]:
+    """Starts or goes on with a run of two processes, one of which is killed before it saves a step."""
+    config = tiny(
+        optim={"steps": STEPS, "batch_size": 12},
+        evaluation={"every": 2},
+        checkpoint={"every": 1, "keep": 2},
+        model={"lora": {"r": 2, "alpha": 4, "dropout": 0.1}},
+    )
+    preset, script = tmp_path / "preset.yaml", tmp_path / "script.py"
+    preset.write_text(yaml.safe_dump(config.model_dump(mode="json")), "utf-8")
+    script.write_text(SCRIPT, "utf-8")
+
+    def start(name: str, strike: tuple[int, int] = NOBODY) -> int:
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+        options = ["--preset", str(preset), "--name", name, "--runs-dir", str(tmp_path)]
+        return subprocess.run(
+            [sys.executable, *launcher, str(script), *options],
+            env={**os.environ, "STRIKE": "{} {}".format(*strike), "PYTHONWARNINGS": "ignore"},
+        ).returncode
+
+    return start
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_two_processes_killed_and_resumed_end_alike(
+    launch: Callable[..., int], tmp_path: Path
+) -> None:
+    assert launch("whole") == 0
+    assert launch("run", (1, 2)) != 0
+    assert launch("run", (0, 4)) != 0
+    assert launch("run") == 0
+    whole, run = (load(RunManifest, tmp_path / name / "manifest.json") for name in ("whole", "run"))
+    assert run.weights_sha256 == whole.weights_sha256
+    assert [e.figures for e in run.evaluations] == [e.figures for e in whole.evaluations]
+    assert (whole.status, whole.processes, len(whole.attempts)) == ("finished", 2, 1)
+    assert [a.from_step for a in run.attempts] == [0, 1, 3]
+    for name in ("whole", "run"):
+        log = tmp_path / name / "log.jsonl"
+        assert [line["step"] for line in journal.read(log, "train")] == [1, 2, 3, 4]
+        assert [line["step"] for line in journal.read(log, "eval")] == [0, 2, 4]
+    saved = {p.name for p in (tmp_path / "run/checkpoints/checkpoint-4").glob("rng_state*")}
+    assert saved == {"rng_state_0.pth", "rng_state_1.pth"}
