@@ -172,7 +172,9 @@ def packed(
     return loss, gradients(trainer.model)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     examples=st.lists(example, min_size=1, max_size=6),
     packing=st.builds(Packing, st.integers(1, 80), st.just(0), st.just(True), st.booleans()),
