@@ -89,38 +89,6 @@ def test_order_of_rows_changes_nothing(rows: list[tuple[float, int]]) -> None:
     assert (one.value, one.low, one.high) == pytest.approx((other.value, other.low, other.high))
 
 
-def coverage(sets: int, groups: int, p: float, correlation: float, seed: int) -> float:
-    """Share of simulated data sets whose interval holds the truth: groups of 1 to 7 rows."""
-    rng = np.random.default_rng(seed)
-    held = 0
-    for _ in range(sets):
-        sizes = rng.integers(1, 8, groups)
-        own = np.full(groups, p)
-        if correlation:
-            k = (1 - correlation) / correlation
-            own = rng.beta(p * k, (1 - p) * k, groups)
-        group = np.repeat(np.arange(groups), sizes)
-        figure = rate(list(rng.random(len(group)) < np.repeat(own, sizes)), list(group))
-        held += (figure.low or 0) <= p <= (figure.high or 0)
-    return held / sets
-
-
-SETTINGS = [(150, 0.5, 0.3), (150, 0.9, 0.3), (150, 0.9, 0.0), (60, 0.8, 0.1)]
-
-
-@pytest.mark.parametrize(("groups", "p", "correlation"), SETTINGS)
-def test_intervals_cover_in_a_fast_slice(groups: int, p: float, correlation: float) -> None:
-    assert 0.91 <= coverage(300, groups, p, correlation, seed=2) <= 0.99
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("groups", "p", "correlation"), SETTINGS)
-def test_intervals_cover_93_to_97_percent_of_2000_data_sets(
-    groups: int, p: float, correlation: float
-) -> None:
-    assert 0.93 <= coverage(2000, groups, p, correlation, seed=3) <= 0.97
-
-
 def test_ignoring_clusters_would_not_cover() -> None:
     # The same data with every row its own group: the mistake this module is there for.
     rng = np.random.default_rng(4)
