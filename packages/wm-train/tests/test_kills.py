@@ -200,6 +200,15 @@ def test_kills_at_fault_points_change_nothing(lora: TrainConfig, tmp_path: Path)
 
 
 @pytest.mark.slow
+def test_a_run_killed_after_each_evaluation_has_its_plots(
+    full: TrainConfig, tmp_path: Path
+) -> None:
+    assert not killed(full, tmp_path / "whole", ENOUGH_S)
+    each = ["the evaluation is recorded, not logged"] * 3  # before the plots are drawn
+    kill_at(each, full, tmp_path / "run", outcome(tmp_path / "whole"))
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("piece", range(PIECES))
 @pytest.mark.parametrize("kind", ["lora", "full"])

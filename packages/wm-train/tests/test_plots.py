@@ -99,7 +99,11 @@ def test_drawing_takes_a_small_share_of_a_run_but_the_last_picture_is_always_dra
 
     monkeypatch.setattr(plots, "draw", draw)
     curves = plots.Curves("r", tmp_path, now=lambda: clock[0])
+    done: list[Evaluation] = []
     for step in range(0, 100, 10):
         clock[0] = max(clock[0], float(step))
-        assert curves.refresh([evaluation(step)], [], last=step == 90) == [tmp_path / "curves.png"]
+        done.append(evaluation(step))
+        assert curves.refresh(done, [], last=step == 90) == [tmp_path / "curves.png"]
     assert drawn == [0, 60, 90]  # half a second each: once in 50 seconds
+    assert curves.refresh(done, [], last=True) == [tmp_path / "curves.png"]
+    assert drawn == [0, 60, 90], "what is in the picture is not drawn again"

@@ -71,7 +71,7 @@ class Curves:
     """A run's pictures, drawn anew at an evaluation unless that would slow the run down.
 
     Drawing may take `SHARE` of the time since it last did. Evaluations that follow each other in
-    seconds, as the demo's, leave the pictures of before; `last` draws in any case.
+    seconds, as the demo's, leave the pictures of before; `last` draws whatever was not drawn yet.
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class Curves:
     ) -> None:
         self._title, self._folder, self._now = title, folder, now
         self._drawn: list[Path] = []
+        self._evaluations = 0  # that are in the pictures
         self._next = float("-inf")  # when it may be drawn again
 
     def refresh(
@@ -86,8 +87,9 @@ class Curves:
     ) -> list[Path]:
         """The PNG files' paths."""
         begun = self._now()
-        if last or begun >= self._next:
+        if len(evaluations) > self._evaluations and (last or begun >= self._next):
             self._drawn = draw(evaluations, lines, self._title, self._folder)
+            self._evaluations = len(evaluations)
             ended = self._now()
             self._next = ended + (ended - begun) / SHARE
         return self._drawn

@@ -166,16 +166,18 @@ def _train(
         pictures = plots.Curves(record.manifest.name, run_dir / "plots")
         evaluating_s: list[float] = []
 
+        def redraw(last: bool) -> list[Path]:
+            lines, done = read(run_dir / "log.jsonl", "train"), record.manifest.evaluations
+            curves = pictures.refresh(done, lines, last)
+            record.update(plots=[path.relative_to(run_dir).as_posix() for path in curves])
+            return curves
+
         def on_report(report: EvalReport) -> None:
             assert tracker is not None
             evaluating_s.append(report.seconds or 0.0)
             record.evaluated(report)
             known(report.step or 0)  # writes its line
-            lines, done = read(run_dir / "log.jsonl", "train"), record.manifest.evaluations
-            last = trainer.state.global_step >= trainer.state.max_steps
-            curves = pictures.refresh(done, lines, last)
-            record.update(plots=[path.relative_to(run_dir).as_posix() for path in curves])
-            tracker.report(report, curves)
+            tracker.report(report, redraw(trainer.state.global_step >= trainer.state.max_steps))
             bar.evaluated(report, config.evaluation.every)
             console.print(summary.headline(report), highlight=False)
 
@@ -249,6 +251,7 @@ def _train(
         record.update(files=files, weights_sha256=provenance.weights_sha256(files))
         if record.manifest.output == "adapter":
             tracker.adapter(record.manifest.name, folder)
+        redraw(last=True)  # a kill or an early stop may have come before the last ones were drawn
         early.name_best(record.manifest.steps)
         status, cause = "finished", early.cause()
     except KeyboardInterrupt as error:
