@@ -186,3 +186,12 @@ def test_the_scan_finds_what_it_looks_for(tmp_path: Path) -> None:
     assert [text for _, text in message_texts(planted)] == [template]
     assert template in [text for _, text in strings(planted)]
     assert "Doc." not in [text for _, text in strings(planted)]
+
+
+def test_the_type_checker_is_pointed_at_folders_that_are_there() -> None:
+    """A pattern that it does not know finds nothing, and it reports that there are no errors."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["pyright"]
+    checked = [ROOT / path for path in settings["include"]]
+    assert all(folder.is_dir() for folder in checked)
+    for source in ROOT.glob("packages/*/src"):
+        assert any(source.is_relative_to(folder) for folder in checked), source

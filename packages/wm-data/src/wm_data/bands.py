@@ -53,7 +53,7 @@ def cut_bands(items: Sequence[Measured], split: str, seed: int, rules: BandRules
                 band.dropped[found] += 1
             else:
                 band.rows += 1
-                texts = dict(zip(COLOURS, found, strict=True))
+                texts: dict[str, str] = dict(zip(COLOURS, found, strict=True))
                 band.lines += _examples(item, texts, band.counted, split, seed)
     return bands
 

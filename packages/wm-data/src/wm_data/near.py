@@ -110,7 +110,7 @@ class _Index:
         first = np.searchsorted(self.keys, found, "left")
         last = np.searchsorted(self.keys, found, "right")
         hits = [self.owners[first[at] : last[at]] for at in np.flatnonzero(last > first)]
-        owners = np.unique(np.concatenate(hits)) if hits else ()
+        owners: list[int] = np.unique(np.concatenate(hits)).tolist() if hits else []
         return any(self._jaccard(found, self.sets[owner]) >= self.threshold for owner in owners)
 
     def _prefix(self, length: int) -> int:

@@ -38,10 +38,10 @@ def load(
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils.hub import resolve_revision
+    from transformers.utils import hub
 
     # Once for both, or the repository may move between them; its models no longer tell theirs.
-    resolved = resolve_revision(location, config.revision)
+    resolved: Any = cast(Any, hub).resolve_revision(location, config.revision)
     half = config.precision == "bfloat16" and config.lora is not None and torch.cuda.is_available()
     try:
         auto_tokenizer, auto_model = cast(Any, AutoTokenizer), cast(Any, AutoModelForCausalLM)
