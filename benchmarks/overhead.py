@@ -115,7 +115,7 @@ class Stopwatch:
 
 
 def watch(clock: Stopwatch) -> None:
-    from wm_train import divergence, plots, provenance, run, tracking
+    from wm_train import plots, provenance, run, tracking
     from wm_train.checkpoints import VerifiedCheckpoints
     from wm_train.journal import Journal
     from wm_train.meter import Meter
@@ -127,7 +127,7 @@ def watch(clock: Stopwatch) -> None:
 
     table: dict[str, list[tuple[Any, tuple[str, ...]]]] = {
         "checkpoints": [(VerifiedCheckpoints, ("_save_checkpoint",))],
-        "log.jsonl": [(Journal, ("write",)), (run, ("rewind", "read")), (divergence, ("read",))],
+        "log.jsonl": [(Journal, ("write",)), (run, ("rewind", "read"))],
         "manifest and card": [
             (RunRecord, ("__init__", "update", "checkpoints")),
             (run, ("_first_manifest", "_write_card")),
