@@ -21,7 +21,7 @@ BIN = Path(sys.executable).parent
 
 NOT_RUN = {  # by a part of the command
     "--preset qwen3-8b": "trains Qwen3-8B on a GPU",
-    "--preset smollm2-135m": "an hour; two steps of it are a slow test of wm-train",
+    "--preset smollm2-135m": "an hour or more; docs/smollm2.md has what it gave",
     "--backend vllm": "an environment of its own, and a GPU",
     "--recipe mix": "three datasets from the hub",
     "--model smollm2-135m": "SmolLM2 writes hundreds of texts; a slow test of wm-data has it write a few",
