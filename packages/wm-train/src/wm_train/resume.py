@@ -19,12 +19,8 @@ from wm_train.config import TrainConfig
 from wm_train.errors import CheckpointError, ResumeError
 from wm_train.redact import redact
 
-FREE = (
-    "log_every",
-    "checkpoint",
-    "tracking",
-    "publish",
-)  # sections that leave the weights as they are
+# Sections that leave the weights as they are.
+FREE = ("log_every", "checkpoint", "tracking", "publish")
 
 
 def previous(run_dir: Path) -> RunManifest | None:
