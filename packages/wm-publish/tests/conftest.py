@@ -36,6 +36,14 @@ from wm_manifest import (
 )
 
 ZEROS = "0" * 64
+TEXT = [  # what both detection samples are about
+    Piece(text="Bring", colour="red"),
+    Piece(text=" a", colour="blue"),
+    Piece(text=" warm coat", colour="red"),
+    Piece(text=", ", colour="ignored"),
+    Piece(text="and water", colour="red"),
+    Piece(text=".", colour="ignored"),
+]
 
 
 def estimate(value: float | None, n: int = 480) -> Estimate:
@@ -124,6 +132,7 @@ SAMPLES = [
         expected="red",
         verdict="red",
         passed=True,
+        pieces=TEXT,
     ),
     Sample(
         task="detect",
@@ -134,6 +143,7 @@ SAMPLES = [
         expected="red",
         verdict="blue",
         passed=False,
+        pieces=TEXT,
     ),
 ]
 
