@@ -40,7 +40,7 @@ def hub(server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     with server.Hub() as running:
         running.Fault, nothing = server.Fault, SimpleNamespace(sleep=lambda _: None)
         monkeypatch.setattr("huggingface_hub.utils._http.time", nothing)
-        monkeypatch.setattr("wm_publish.retry.FIRST_WAIT_S", 0.0)
+        monkeypatch.setattr("wm_manifest.hub.retry.FIRST_WAIT_S", 0.0)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr(constants, "ENDPOINT", running.endpoint)
