@@ -1,4 +1,4 @@
-"""Brings a dataset's repository on the hub to a folder, in one commit. Builds and changes nothing."""
+"""Brings a repository on the hub to a dataset folder, in one commit. Builds and changes nothing."""
 
 # huggingface_hub's own types are partial.
 # pyright: reportUnknownMemberType=false
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from wm_data.dataset import Dataset, read
 from wm_data.errors import WmDataError
-from wm_data.files import sha256_of
+from wm_data.store import sha256_of
 from wm_manifest import DatasetManifest, FileRef, HubRef, ManifestError, load
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def push(
         return with_retries(lambda: answered(lambda: _push(api, repo_id, dataset, private)), sleep)
     except HubUnreachable as reason:
         raise WmDataError(
-            f"{repo_id}: the hub could not be reached ({reason}); give the same command again later"
+            f"{repo_id}: not uploaded ({reason}); give the same command again later"
         ) from reason
     except HubRefused as error:
         raise WmDataError(f"{repo_id}: {error}") from error
