@@ -1,7 +1,8 @@
 """A hub on localhost for the real `huggingface_hub` client, with faults on demand. No network.
 
 Speaks what publishing and loading need: whoami, create, info, tree, paths-info, preupload, LFS
-(basic transfer), commit with `parentCommit`, refs, commits and resolve, for models and datasets.
+(basic transfer), commit with `parentCommit`, refs, commits and resolve, for models and datasets;
+tags as revisions.
 Not Xet, not pull requests, not branches other than `main`. Repositories live in memory.
 
     with Hub() as hub:
