@@ -65,7 +65,7 @@ def train(
     """
     if not processes.is_main():
         follow(config, run_dir)
-    stop = Stop()
+    stop = Stop(lambda line: console.print(line, style="yellow", soft_wrap=True, highlight=False))
     with (
         processes.failure_told(),
         only_one(run_dir),
@@ -211,6 +211,7 @@ def _train(
             final={"limit": e.full_limit},
             **e.model_dump(exclude={"every", "limit", "full_limit"}),
         )
+        hook.leave_for(stop)
         diverged = Divergence(config.early_stop.max_loss)
         early = EarlyStop(config.early_stop, record, console)
         watchers = [watch, diverged, bar, hook, early, stop]
