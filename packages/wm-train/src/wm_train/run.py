@@ -20,6 +20,7 @@ from wm_train import (
     data,
     engine,
     examples,
+    full_disk,
     plots,
     processes,
     provenance,
@@ -68,6 +69,7 @@ def train(
     stop = Stop(lambda line: console.print(line, style="yellow", soft_wrap=True, highlight=False))
     with (
         processes.failure_told(),
+        full_disk.told(run_dir),
         only_one(run_dir),
         stop.listening(),
         tracking.kept_inside(run_dir),
@@ -254,7 +256,8 @@ def _train(
             tracker.adapter(record.manifest.name, folder)
         redraw(last=True)  # a kill or an early stop may have come before the last ones were drawn
         early.name_best(record.manifest.steps)
-        status, cause = "finished", early.cause()
+        record.end("finished", early.cause())
+        status = "finished"
     except KeyboardInterrupt as error:
         status, cause = "interrupted", str(error) or "interrupted by the user"
         raise
@@ -262,14 +265,19 @@ def _train(
         cause = provenance.one_line(error)
         raise
     finally:
-        record.end(status, cause)
+        failing = status != "finished"
+        if failing:
+            with full_disk.tolerated(failing):
+                record.end(status, cause)
         journal.close()
         if tracker is not None:
-            trouble = tracker.finish(exit_code=0 if status == "finished" else 1)
-            record.update(wandb=tracker.ref)
+            trouble = tracker.finish(exit_code=1 if failing else 0)
+            with full_disk.tolerated(failing):
+                record.update(wandb=tracker.ref)
             if trouble is not None:
                 console.print(f"[yellow]{escape(trouble)}[/]", soft_wrap=True)
-        _write_card(record.manifest, run_dir)
+        with full_disk.tolerated(failing):
+            _write_card(record.manifest, run_dir)
     # ------------------------------------------------------------------------------------ publish
     console.print(summary.closing(record.manifest))
     publishing.at_end(config.publish, run_dir, console)
