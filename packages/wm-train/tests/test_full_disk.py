@@ -51,16 +51,16 @@ def second_step(log: Journal, event: str, step: int) -> bool:
 
 # In the order in which a run comes to them.
 PLACES = {
-    "log.jsonl": Place(Journal, "write", second_step),
     "first answers": Place(Partial, "__init__", lambda self, path, *rest: "2" in path.name),
     "samples.jsonl": Place(wm_eval.answers, "write"),
     "manifest.json": Place(RunRecord, "evaluated"),
     "plots": Place(plots, "draw"),
+    "log.jsonl": Place(Journal, "write", second_step),  # a step is logged after its evaluation
     "the result": Place(engine, "save"),
     "the end": Place(RunRecord, "end"),
     "the card": Place(wm_publish, "render_card"),
 }
-A_FEW = ("log.jsonl", "manifest.json", "the result")
+A_FEW = ("manifest.json", "log.jsonl", "the result")
 
 
 def fill(filler: Path) -> None:
