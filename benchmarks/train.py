@@ -61,6 +61,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=1, help="rows of six pairs a step")
     parser.add_argument("--answer-tokens", type=int, default=250, help="their mean")
     parser.add_argument("--pack-tokens", type=int, default=4096, help="of our forward passes")
+    parser.add_argument("--head-chunk", type=int, help="tokens of logits at once in ours")
     parser.add_argument("--attention", choices=("sdpa", "flex_attention"), default="sdpa")
     parser.add_argument("--recompute", action="store_true", help="gradient checkpointing")
     parser.add_argument("--liger", action="store_true", help="ours with Liger's layer kernels")
@@ -223,6 +224,8 @@ def train(way: str, options: argparse.Namespace) -> dict[str, Any]:
                 max_length=8192, beta=1.0, disable_dropout=False, seed=options.seed,
                 activation_checkpointing=options.recompute, dataloader_pin_memory=cuda,
                 remove_unused_columns=False, save_strategy="no", logging_strategy="no",
+                use_liger_kernel=options.liger and not way.startswith("trl"),
+                liger_kernel_config={"cross_entropy": False, "fused_linear_cross_entropy": False},
             ),
             processing_class=Tokenizer(),
             peft_config=LoraConfig(
@@ -235,6 +238,8 @@ def train(way: str, options: argparse.Namespace) -> dict[str, Any]:
         else:
             data = datasets.Dataset.from_list(examples)
             ours = dict(nll_scope=way, twins=True, pack_tokens=options.pack_tokens)
+            if options.head_chunk:
+                ours["head_chunk"] = options.head_chunk
             trainer = Ours(train_dataset=data, **common, **ours)
         before = resident("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # the peak from here on
@@ -274,10 +279,6 @@ def random_model(options: argparse.Namespace) -> Any:
         )  # fmt: skip
     sizes._attn_implementation = options.attention
     torch.manual_seed(options.seed)
-    if options.liger:
-        from liger_kernel.transformers import apply_liger_kernel_to_qwen3
-
-        apply_liger_kernel_to_qwen3(cross_entropy=False, fused_linear_cross_entropy=False)
     half = options.lora and options.precision == "bfloat16"
     torch.set_default_dtype(torch.bfloat16 if half else torch.float32)
     with torch.device(options.device):

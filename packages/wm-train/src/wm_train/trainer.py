@@ -27,6 +27,10 @@ from wm_train.sampler import TwinSampler
 
 Scope = Literal["answer", "full"]
 
+# On a GPU a pass of a small model waits for 5,000 kernels to be started, however few its tokens;
+# a CPU pays for tokens alone.
+PASS_TOKENS = 2048
+
 
 class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
     """ORPO on tokenised pairs of two tasks (columns as `wm_train.examples` makes them).
@@ -61,6 +65,7 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
             text=nll_scope == "full",
             shared=share_prefixes,
             whole_row=self._attention == FLEX,
+            pass_tokens=PASS_TOKENS if kwargs["args"].device.type == "cuda" else 0,
         )
         super().__init__(*args, data_collator=self._collate, **kwargs)
         weights = task_weights or {}
