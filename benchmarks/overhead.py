@@ -115,7 +115,7 @@ class Stopwatch:
 
 
 def watch(clock: Stopwatch) -> None:
-    from wm_train import plots, provenance, run, tracking
+    from wm_train import plots, provenance, run, stages, tracking
     from wm_train.checkpoints import VerifiedCheckpoints
     from wm_train.journal import Journal
     from wm_train.meter import Meter
@@ -130,7 +130,8 @@ def watch(clock: Stopwatch) -> None:
         "log.jsonl": [(Journal, ("write",)), (run, ("rewind", "read"))],
         "manifest and card": [
             (RunRecord, ("__init__", "update", "checkpoints")),
-            (run, ("_first_manifest", "_write_card")),
+            (run, ("_first_manifest",)),
+            (stages, ("_write_card",)),
             (provenance, ("file_refs",)),
         ],
         "W&B": [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -100,3 +101,38 @@ def test_other_weights_in_the_same_folder_have_another_stamp(tmp_path: Path) -> 
 def test_a_file_of_something_else_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(b"\xff\xfe nothing of ours")
     assert Partial(tmp_path, ["x"]).answers == {}
+
+
+def test_it_can_be_left_between_two_batches(
+    model: Any, tokenizer: Any, dataset_dir: Path, tmp_path: Path, killed_after: Any
+) -> None:
+    killed_after(None)
+    whole = run(model, tokenizer, dataset_dir, tmp_path / "whole")
+    batches: list[int] = []
+
+    def leave() -> None:
+        batches.append(len((tmp_path / "e" / NAME).read_text("utf-8").splitlines()))
+        if len(batches) == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(model, tokenizer, dataset_dir, tmp_path / "e", between=leave)
+    assert 1 < batches[0] < batches[1] < batches[2], "it is called when the answers are kept"
+    again = run(model, tokenizer, dataset_dir, tmp_path / "e")
+    assert again.model_dump(exclude=TIMES) == whole.model_dump(exclude=TIMES)
+
+
+def test_what_is_kept_stays_where_it_cannot_be_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Partial(tmp_path, ["x"])
+    before = (tmp_path / NAME).read_bytes()
+
+    def full(self: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        Partial(tmp_path, ["x"])
+    assert [p.name for p in tmp_path.iterdir()] == [NAME]
+    assert (tmp_path / NAME).read_bytes() == before

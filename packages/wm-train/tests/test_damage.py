@@ -14,6 +14,7 @@ from wm_train import checkpoints, resume, run
 from wm_train.callbacks import Watch
 from wm_train.config import TrainConfig
 from wm_train.errors import CheckpointError
+from wm_train.provenance import sha256
 
 FILES = [
     "adapter_config.json",
@@ -102,6 +103,14 @@ def again(stopped: Path, tmp_path: Path) -> Path:
     return shutil.copytree(stopped, tmp_path / "run")
 
 
+def content(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file below `folder`; of a folder, that it is one."""
+    return {
+        path.relative_to(folder).as_posix(): sha256(path) if path.is_file() else "a folder"
+        for path in folder.rglob("*")
+    }
+
+
 def choose(folder: Path) -> tuple[Path | None, str]:
     """The checkpoint that a resumed run would take, and what it says of it."""
     console = Console(record=True, width=200, file=io.StringIO())
@@ -121,7 +130,7 @@ def test_the_table_has_every_file_of_a_checkpoint(stopped: Path) -> None:
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("name", FILES)
 def test_the_checkpoint_before_is_used_and_the_reason_is_said(
-    pair: Path, name: str, damage: str
+    pair: Path, name: str, damage: str, without_the_newest: dict[str, str]
 ) -> None:
     DAMAGE[damage](pair / "checkpoints/checkpoint-3" / name)
     chosen, said = choose(pair)
@@ -129,6 +138,17 @@ def test_the_checkpoint_before_is_used_and_the_reason_is_said(
     assert said.startswith("checkpoint-3 is passed over: ")
     assert name in said
     assert len(said.splitlines()) == 1
+    assert content(pair / "checkpoints") == without_the_newest, (
+        "the run goes on from the same bytes"
+    )
+
+
+@pytest.fixture(scope="module")
+def without_the_newest(stopped: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What would be there if checkpoint 3 had never been saved: a run goes on from nothing else."""
+    folder = tmp_path_factory.mktemp("without") / "checkpoints"
+    shutil.copytree(stopped / "checkpoints", folder, ignore=shutil.ignore_patterns("checkpoint-3"))
+    return content(folder)
 
 
 def test_a_checkpoint_that_is_gone_is_missed(pair: Path) -> None:
@@ -138,9 +158,21 @@ def test_a_checkpoint_that_is_gone_is_missed(pair: Path) -> None:
     assert said == "checkpoint-3 is passed over: its folder is missing\n"
 
 
+FOLLOWED = {  # to the final weights in every test run, a file and a kind of damage each once
+    ("adapter_model.safetensors", "flipped in a bit"),
+    ("checkpoint.json", "halved"),
+    ("optimizer.pt", "deleted"),
+    ("rng_state.pth", "emptied"),
+}
+
+
 @pytest.mark.parametrize(
     ("name", "damage"),
-    [("optimizer.pt", "deleted"), ("adapter_model.safetensors", "flipped in a bit")],
+    [
+        pytest.param(name, damage, marks=[] if (name, damage) in FOLLOWED else pytest.mark.slow)
+        for name in FILES
+        for damage in DAMAGE
+    ],
 )
 def test_the_same_weights_come_out(
     config: TrainConfig, again: Path, weights: str, name: str, damage: str

@@ -45,11 +45,12 @@ build = importlib.import_module("wm_data.build")  # the package has a function o
 
 @dataclass(frozen=True)
 class Point:
-    """Where SIGKILL strikes: before or after the first call of a function in an attempt."""
+    """Where SIGKILL strikes: before or after a call of a function, by default an attempt's first."""
 
     place: Any
     function: str
     after: bool = False
+    call: int = 1
 
 
 # In the order in which a run comes to them: one run can be killed at each in turn.
@@ -97,11 +98,11 @@ def strike(point: Point) -> None:
     original, calls = getattr(point.place, point.function), itertools.count(1)
 
     def struck(*args: Any, **kwargs: Any) -> Any:
-        first = next(calls) == 1
-        if first and not point.after:
+        now = next(calls) == point.call
+        if now and not point.after:
             os.kill(os.getpid(), signal.SIGKILL)
         result = original(*args, **kwargs)
-        if first:
+        if now:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 
@@ -127,15 +128,38 @@ def killed(config: TrainConfig, folder: Path, after: float, point: Point | None 
         done, status = os.waitpid(child, os.WNOHANG)
         if done and os.WIFSIGNALED(status):
             assert os.WTERMSIG(status) == signal.SIGKILL
+            within_budget(config, folder)
             return True
         if done:
             failed = folder.parent / "error.txt"
             assert status == 0, f"the run failed by itself: {failed.read_text()}"
+            within_budget(config, folder)
             return False
         time.sleep(0.01)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
+    within_budget(config, folder)
     return True
+
+
+def within_budget(config: TrainConfig, folder: Path) -> None:
+    """All that lies among the checkpoints, half a one in its staging place too, fits in."""
+    root = folder / "checkpoints"
+    if config.checkpoint.max_bytes is not None and root.is_dir():
+        there = {
+            p.relative_to(root).as_posix(): p.stat().st_size for p in root.rglob("*") if p.is_file()
+        }
+        assert sum(there.values()) <= config.checkpoint.max_bytes, there
+
+
+def budgeted(config: TrainConfig, whole: Path) -> TrainConfig:
+    """`config` with a budget for two checkpoints and a half; without one it would have three.
+
+    The two that are kept and the next are too many: room has to be made before each save.
+    """
+    size = max(checkpoints.total(folder) for folder in checkpoints.found(whole / "checkpoints"))
+    limit = {"max_bytes": int(2.5 * (size + checkpoints.SLACK))}
+    return config.model_copy(update={"checkpoint": config.checkpoint.model_copy(update=limit)})
 
 
 def outcome(folder: Path) -> dict[str, Any]:
@@ -187,7 +211,7 @@ def full(lora: TrainConfig) -> TrainConfig:
 def kill_at(
     names: Sequence[str], config: TrainConfig, folder: Path, expected: dict[str, Any]
 ) -> None:
-    """One run, killed at each of `names` in turn."""
+    """One run, killed at each of `names` in turn; its checkpoints within their budget each time."""
     for name in names:
         assert killed(config, folder, ENOUGH_S, POINTS[name]), f"it never came to: {name}"
     assert not killed(config, folder, ENOUGH_S)
@@ -196,7 +220,22 @@ def kill_at(
 
 def test_kills_at_fault_points_change_nothing(lora: TrainConfig, tmp_path: Path) -> None:
     assert not killed(lora, tmp_path / "whole", ENOUGH_S)
-    kill_at(A_FEW, lora, tmp_path / "run", outcome(tmp_path / "whole"))
+    limited = budgeted(lora, tmp_path / "whole")
+    kill_at(A_FEW, limited, tmp_path / "run", outcome(tmp_path / "whole"))
+
+
+def test_a_kill_finds_the_budget_full_and_not_beyond(lora: TrainConfig, tmp_path: Path) -> None:
+    """At its highest, while a third checkpoint waits for its name."""
+    assert not killed(lora, tmp_path / "whole", ENOUGH_S)
+    config = budgeted(lora, tmp_path / "whole")
+    assert killed(config, tmp_path / "run", ENOUGH_S, Point(checkpoints, "put", call=3))
+    there = checkpoints.total(tmp_path / "run/checkpoints")
+    assert config.checkpoint.max_bytes is not None
+    assert 0.7 * config.checkpoint.max_bytes < there <= config.checkpoint.max_bytes
+    steps = [checkpoints.step_of(f) for f in checkpoints.found(tmp_path / "run/checkpoints")]
+    assert steps == [2], "the first had to go for the third"
+    assert not killed(config, tmp_path / "run", ENOUGH_S)
+    check(tmp_path / "run", outcome(tmp_path / "whole"))
 
 
 @pytest.mark.slow
@@ -220,6 +259,7 @@ def test_a_hundred_kills_change_nothing(
     started = time.monotonic()
     assert not killed(config, tmp_path / "whole", ENOUGH_S)
     seconds, expected = time.monotonic() - started, outcome(tmp_path / "whole")
+    config = budgeted(config, tmp_path / "whole")
     names = list(POINTS)[KILLS * piece : KILLS * (piece + 1)]
     if names:
         kill_at(names, config, tmp_path / "points", expected)

@@ -16,6 +16,9 @@ from wm_train.config import TrainConfig
 STEPS = 4
 SCRIPT = """
 import os, signal
+
+ASKED = -2  # in the place of a rank: SIGTERM for the one that evaluates, in the evaluation
+from wm_eval.partial import Partial
 from wm_train import checkpoints, cli
 
 rank, step = map(int, os.environ["STRIKE"].split())
@@ -27,14 +30,25 @@ def struck(self, model, trial):
     saved(self, model, trial)
 
 checkpoints.VerifiedCheckpoints._save_checkpoint = struck
+kept = Partial.add
+
+def asked(self, answers):
+    if rank == ASKED and self.path.parent.name == f"step-{step:06d}":
+        os.kill(os.getpid(), signal.SIGTERM)  # the other one waits for the evaluation
+    kept(self, answers)
+
+Partial.add = asked
 cli.main()
 """
-NOBODY = (-1, 0)
+NOBODY, ASKED = (-1, 0), -2
 
 
 @pytest.fixture
 def launch(tiny: Callable[..., TrainConfig], tmp_path: Path) -> Callable[..., int]:
-    """Starts or goes on with a run of two processes, one of which is killed before it saves a step."""
+    """Starts or goes on with a run of two processes, one of which is killed before it saves a step.
+
+    Or asked to stop in the evaluation of a step.
+    """
     config = tiny(
         optim={"steps": STEPS, "batch_size": 12},
         evaluation={"every": 2},
@@ -62,14 +76,18 @@ def test_two_processes_killed_and_resumed_end_alike(
     launch: Callable[..., int], tmp_path: Path
 ) -> None:
     assert launch("whole") == 0
-    assert launch("run", (1, 2)) != 0
+    assert launch("run", (ASKED, 2)) != 0
+    stopped = load(RunManifest, tmp_path / "run/manifest.json")
+    assert stopped.attempts[-1].cause == "stopped by SIGTERM"
+    assert ([e.step for e in stopped.evaluations], stopped.checkpoints[-1].step) == ([0], 2)
+    assert launch("run", (1, 3)) != 0
     assert launch("run", (0, 4)) != 0
     assert launch("run") == 0
     whole, run = (load(RunManifest, tmp_path / name / "manifest.json") for name in ("whole", "run"))
     assert run.weights_sha256 == whole.weights_sha256
     assert [e.figures for e in run.evaluations] == [e.figures for e in whole.evaluations]
     assert (whole.status, whole.processes, len(whole.attempts)) == ("finished", 2, 1)
-    assert [a.from_step for a in run.attempts] == [0, 1, 3]
+    assert [a.from_step for a in run.attempts] == [0, 2, 2, 3]
     for name in ("whole", "run"):
         log = tmp_path / name / "log.jsonl"
         assert [line["step"] for line in journal.read(log, "train")] == [1, 2, 3, 4]

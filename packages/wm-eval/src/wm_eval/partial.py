@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +21,30 @@ NAME = "samples.partial.jsonl"
 class Partial:
     """The file of one evaluation: what it holds already, and where more is added."""
 
-    def __init__(self, folder: Path, asked: Any) -> None:
+    def __init__(
+        self, folder: Path, asked: Any, between: Callable[[], object] = lambda: None
+    ) -> None:
         self.path = folder / NAME
+        self._between = between
         self.key = hashlib.sha256(as_json(asked).encode("utf-8")).hexdigest()
         self.answers = self._read()
         folder.mkdir(parents=True, exist_ok=True)
-        # Written anew: a line that a kill cut in two must not stand before the next one.
-        with self.path.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(json.dumps({"key": self.key}) + "\n")
-            file.writelines(line(answer) + "\n" for answer in self.answers.values())
+        # Written anew: a line that a kill cut in two must not stand before the next one. Beside its
+        # place: neither a full disk nor a second kill takes what the first one left.
+        staged = self.path.with_suffix(".staged")
+        try:
+            with staged.open("w", encoding="utf-8", newline="\n") as file:
+                file.write(json.dumps({"key": self.key}) + "\n")
+                file.writelines(line(answer) + "\n" for answer in self.answers.values())
+            staged.replace(self.path)
+        finally:
+            staged.unlink(missing_ok=True)
 
     def add(self, answers: Iterable[Answer]) -> None:
-        """Append the answers of a whole batch."""
+        """Append the answers of a whole batch, then call `between`, which may end it there."""
         with self.path.open("a", encoding="utf-8", newline="\n") as file:
             file.writelines(line(answer) + "\n" for answer in answers)
+        self._between()
 
     def discard(self) -> None:
         """The evaluation is written: its unfinished state is not needed any more."""

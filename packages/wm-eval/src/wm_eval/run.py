@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
@@ -51,6 +51,7 @@ def evaluate(
     trained_with: str | Path | None = None,
     model_ref: ModelRef | None = None,
     weights: Sequence[str] | None = None,
+    between: Callable[[], object] = lambda: None,
     extras: bool = True,
     base: PreTrainedModel | Generator | Literal["auto"] | None = "auto",
     base_ref: ModelRef | None = None,
@@ -60,7 +61,8 @@ def evaluate(
     The defaults of sampling are those of Qwen3's card for its non-thinking mode. `limit` takes the
     first so many prompts and texts, the same ones for the same seed. `max_new_tokens=None` allows
     half as much again as the longest gold answer of the split. `weights`, when it tells these
-    weights from any others, makes an evaluation that was killed go on in `out`.
+    weights from any others, makes an evaluation that was killed go on in `out`. `between` is called
+    after each batch that is kept so: what it raises ends the evaluation, and loses nothing of it.
 
     `base` is asked the same prompts and weighs the answers; "auto" is the model with its adapter
     off, where it has one, and nothing otherwise. It must share the tokenizer. `extras=False` leaves
@@ -96,6 +98,7 @@ def evaluate(
         chat_template=cast("str | None", tokenizer.chat_template),
         hardware=str(getattr(model, "device", "")),
         weights=weights,
+        between=between,
     )
 
 
@@ -113,6 +116,7 @@ def evaluate_with(
     chat_template: str | None = None,
     hardware: str = "",
     weights: Sequence[str] | None = None,
+    between: Callable[[], object] = lambda: None,
     extras: bool = True,
     base: Generator | None = None,
     base_ref: ModelRef | None = None,
@@ -120,7 +124,8 @@ def evaluate_with(
     """Ask, judge, measure, check, write.
 
     With `weights`, which tells the model's weights from any others, answers are kept in `out` as
-    they come, and a killed evaluation of the same goes on where it was.
+    they come, and a killed evaluation of the same goes on where it was; `between` is called after
+    each batch of them.
     """
     started, clock = datetime.now(UTC), time.monotonic()
     template_sha256 = sha256(chat_template) if chat_template else None
@@ -132,7 +137,7 @@ def evaluate_with(
         asked_ids = [item.id for item in [*asked, *bands]]
         what = (weights, data.sha256, asked_ids, decoding.model_dump(), template_sha256)
         against = base_ref.model_dump() if base_ref else base is not None
-        partial = Partial(Path(out), [*what, hardware, versions(), extras, against])
+        partial = Partial(Path(out), [*what, hardware, versions(), extras, against], between)
     answers = ask(generator, asked, decoding, progress, partial)
     # The extras are asked apart: in batches of their own, they change no other answer.
     answers += ask(generator, bands, decoding, progress, partial)

@@ -6,7 +6,6 @@ file), forced onto the disk and only then renamed. Whoever loads one checks the 
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from wm_train.errors import CheckpointError
+from wm_train.full_disk import is_full
 from wm_train.provenance import sha256
 from wm_train.redact import redact_files
 
@@ -30,7 +30,6 @@ SEAL = "checkpoint.json"
 VERSION = 1
 STAGING = ".staging"
 PREFIX = "checkpoint-"
-NEARLY_FULL = 2**20  # bytes
 SLACK = 4096  # bytes: digits of steps and sizes, a pickle's alignment
 
 
@@ -153,7 +152,7 @@ class VerifiedCheckpoints:
                     if step < trainer.state.max_steps:  # else none will be written after it
                         self.retention.check(total(saved))
         except Exception as error:
-            if not _disk_full(error, root):
+            if not is_full(error, root):
                 raise
             raise CheckpointError(
                 f"the disk is full: the checkpoint of step {step} was not saved, those before are "
@@ -194,15 +193,3 @@ def _next_size(newest: Path, state: Any) -> int:
     log_bytes = len(json.dumps(asdict(state), indent=2))
     grown = log_bytes - known.stat().st_size if known.is_file() else 0
     return total(newest) + max(0, grown) + SLACK
-
-
-def _disk_full(error: BaseException, root: Path) -> bool:
-    """Whether `error` is the disk's: safetensors says so in its message, torch only that it failed.
-
-    The half of a checkpoint that filled the disk is still there.
-    """
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    if isinstance(error, RuntimeError) and shutil.disk_usage(root).free < NEARLY_FULL:
-        return True
-    return "No space left" in str(error) or "os error 28" in str(error)

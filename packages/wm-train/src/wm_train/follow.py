@@ -13,13 +13,13 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 import wm_data
-from wm_eval import WatermarkEvalCallback
 from wm_manifest import RunManifest
 from wm_train import base, engine, examples, processes, resume
 from wm_train.config import TrainConfig
 from wm_train.divergence import Divergence, DivergenceError
 from wm_train.early_stop import EarlyStop
 from wm_train.record import RunRecord
+from wm_train.resume import CatchingUp
 from wm_train.signals import Stop, Stopped
 
 
@@ -61,7 +61,7 @@ class Heard(RunRecord):
         return manifest
 
 
-class Waiting(WatermarkEvalCallback):
+class Waiting(CatchingUp):
     """Waits where the main process evaluates, and takes over what it found."""
 
     def __init__(self, dataset_dir: Path, record: RunRecord, every: int) -> None:

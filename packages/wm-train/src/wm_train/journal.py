@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict, deque
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -24,14 +25,16 @@ class Journal:
         self._file.flush()
 
     def close(self) -> None:
-        self._file.close()
+        """Close the file. A line that a full disk did not take was an error when it was written."""
+        with suppress(OSError):
+            self._file.close()
 
 
 def rewind(path: Path, step: int | None) -> None:
     """Cut the log back to what was known at the checkpoint of `step`; None: to nothing.
 
     Lines of later steps are written again by the steps themselves. A last line that a kill cut in
-    two is dropped. The file is replaced whole.
+    two is dropped. The file is replaced whole, or not at all.
     """
     if not path.is_file():
         return
@@ -44,11 +47,14 @@ def rewind(path: Path, step: int | None) -> None:
         if step is not None and line["step"] <= step:
             kept.append(text + "\n")
     staged = path.with_suffix(".staged")
-    with staged.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(kept)
-        file.flush()
-        os.fsync(file.fileno())
-    staged.replace(path)
+    try:
+        with staged.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(kept)
+            file.flush()
+            os.fsync(file.fileno())
+        staged.replace(path)
+    finally:
+        staged.unlink(missing_ok=True)
 
 
 def _finite(value: Any) -> Any:

@@ -151,8 +151,11 @@ def _rendered(figure: Figure, form: str) -> bytes:
 
 def _replace(path: Path, content: bytes) -> None:
     staged = path.with_suffix(".staged")
-    staged.write_bytes(content)
-    staged.replace(path)
+    try:
+        staged.write_bytes(content)
+        staged.replace(path)
+    finally:
+        staged.unlink(missing_ok=True)
 
 
 def _panel(

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pydantic
 from rich.console import Console
+from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from wm_eval import WatermarkEvalCallback
 from wm_manifest import RunManifest, load
@@ -18,6 +19,7 @@ from wm_train import checkpoints
 from wm_train.config import TrainConfig
 from wm_train.errors import CheckpointError, ResumeError
 from wm_train.redact import redact
+from wm_train.signals import Stop
 
 # Sections that leave the weights as they are.
 FREE = ("log_every", "checkpoint", "tracking", "publish")
@@ -119,12 +121,23 @@ def _differences(old: Any, new: Any, where: str = "") -> dict[str, tuple[Any, An
     return {} if cast(object, old) == cast(object, new) else {where: (old, new)}
 
 
-class ResumableEval(WatermarkEvalCallback):
+class CatchingUp(WatermarkEvalCallback):
+    """Makes an evaluation that a signal ended before its step's checkpoint was saved."""
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        super().on_train_begin(args, state, control, **kwargs)
+        if state.global_step:
+            self.on_step_end(args, state, control, **kwargs)  # due there, or not
+
+
+class ResumableEval(CatchingUp):
     """Skips evaluations that are done, and goes on with one that was cut off.
 
     `known(step)` says whether a step's evaluation is done. Replayed steps give the same weights, so
     run and step tell them from any others. `paused` surrounds each one; `together` is called when a
-    step's evaluation is there, made now or before.
+    step's evaluation is there, made now or before, or left to a later attempt.
     """
 
     def __init__(
@@ -141,13 +154,19 @@ class ResumableEval(WatermarkEvalCallback):
         self._together = together
         self._run_name = run_name
         self._known = known
+        self._stop: Stop | None = None
+
+    def leave_for(self, stop: Stop) -> None:
+        """Let a signal end an evaluation between two batches of answers."""
+        self._stop = stop
 
     def _evaluate(self, state: Any, options: Any, kwargs: Any) -> None:
         step = int(state.global_step)
-        if not self._known(step):
-            weights = {"weights": [self._run_name, f"step {step}"]}
-            with self._paused():
-                super()._evaluate(state, {**options, **weights}, kwargs)
+        if not self._known(step) and not (self._stop and self._stop.asked):
+            options = {**options, "weights": [self._run_name, f"step {step}"]}
+            interruptible = self._stop.evaluating() if self._stop else nullcontext(lambda: None)
+            with self._paused(), interruptible as between:
+                super()._evaluate(state, {**options, "between": between}, kwargs)
         self._together()
 
     def evaluate_last(self, trainer: Any) -> None:

@@ -5,26 +5,23 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import yaml
 from rich.console import Console
-from rich.markup import escape
 
-import wm_data
-import wm_publish
 import wm_score
 from wm_manifest import EvalReport, ModelRef, RunManifest, load
 from wm_train import (
-    base,
-    data,
     engine,
     examples,
+    full_disk,
     plots,
     processes,
     provenance,
     publishing,
     resume,
+    stages,
     summary,
     tracking,
 )
@@ -37,16 +34,13 @@ from wm_train.follow import follow
 from wm_train.journal import Journal, read, rewind
 from wm_train.lock import only_one
 from wm_train.progress import Board
-from wm_train.record import RunRecord, dataset_use
+from wm_train.record import RunRecord
 from wm_train.redact import redact, redact_command
 from wm_train.resume import ResumableEval
 from wm_train.retention import Retention
 from wm_train.signals import Stop
 from wm_train.speed import Speed, mfu_per_token
 from wm_train.tracker import Tracker
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 
 def train(
@@ -65,9 +59,10 @@ def train(
     """
     if not processes.is_main():
         follow(config, run_dir)
-    stop = Stop()
+    stop = Stop(lambda line: console.print(line, style="yellow", soft_wrap=True, highlight=False))
     with (
         processes.failure_told(),
+        full_disk.told(run_dir),
         only_one(run_dir),
         stop.listening(),
         tracking.kept_inside(run_dir),
@@ -90,17 +85,12 @@ def _train(
     plain: dict[str, Any] = json.loads(
         redact(config.model_dump_json())
     )  # a URL may hold a password
-    before, checkpoint = resume.previous(run_dir), None
+    before = resume.previous(run_dir)
+    if before is not None and before.status == "finished":
+        return stages.finished_before(config, before, run_dir, console)
+    checkpoint = None
     if before is not None:
-        resume.check(config, before)
-        if before.status == "finished":
-            _write_card(before, run_dir)  # a kill may have come between the end and the card
-            console.print(f"{before.name} is finished already; nothing was trained", soft_wrap=True)
-            publishing.at_end(config.publish, run_dir, console)  # it may have been cut off there
-            return load(RunManifest, run_dir / "manifest.json")
-        resume.same("the number of processes", before.processes, processes.number())
-        checkpoint = resume.checkpoint(run_dir, before, restart, console)
-        resume.clear(run_dir, before)
+        checkpoint = stages.go_on(config, before, run_dir, restart, console)
         before = before.model_copy(update={"config": plain})
     (run_dir / "config.yaml").write_text(yaml.safe_dump(plain, sort_keys=False), "utf-8")
     first = before or _first_manifest(config, plain, run_dir, preset, command)
@@ -112,52 +102,21 @@ def _train(
     status, cause = "failed", "unknown"
     try:
         # ----------------------------------------------------------------------------------- data
-        dataset_dir = run_dir / "dataset"
         console.print(f"[bold]{record.manifest.name}[/] → {run_dir}", soft_wrap=True)
         publishing.announce(config.publish, console)
-        if not dataset_dir.exists():
-            data.bring(config.data, dataset_dir, progress=console.is_terminal)
-        dataset = wm_data.read(dataset_dir)
-        described = dataset.manifest
-        use = dataset_use(described, dataset_dir, run_dir)
-        if before is not None and before.dataset is not None:
-            resume.same("the dataset", before.dataset.manifest_sha256, use.manifest_sha256)
-            resume.same("the prompts' text", before.templates, described.templates)
-        record.update(dataset=use, templates=described.templates, codebook=described.codebook)
+        dataset_dir = run_dir / "dataset"
+        dataset, use = stages.bring_dataset(config, dataset_dir, record, before, console)
 
         # ----------------------------------------------------------------------------------- base
-        location = base.prepare(config.model, run_dir, config.seed)
-        model, tokenizer, revision = base.load(config.model, location)
-        reference, tokens = (
-            base.reference(model, location, revision, run_dir),
-            _tokenizer_fields(tokenizer),
-        )
-        if before is not None and before.tokenizer_sha256 is not None:
-            resume.same("the base model", before.base, reference)
-            for field, value in tokens.items():
-                resume.same(field, getattr(before, field), value)
-        record.update(base=reference, base_license=base.license_of(location), **tokens)
+        model, tokenizer = stages.load_base(config, run_dir, record, before)
 
         # ---------------------------------------------------------------------------------- pairs
         train_split, longest = dataset.examples("train"), config.data.max_tokens
         pairs = examples.tokenize(train_split, tokenizer, longest, config.optim.batch_size, console)
-        _report_pairs(pairs, longest, run_dir, console)
+        stages.report_pairs(pairs, longest, run_dir, console)
 
         # -------------------------------------------------------------------------------- trainer
-        t = config.tracking
-        wandb_config = tracking.config_of(record.manifest)
-        reserved = record.manifest.wandb or tracking.reserve(t.mode, t.project, t.entity)
-        record.update(wandb=reserved)
-        tracker = tracking.open_run(
-            record.manifest.name,
-            run_dir,
-            wandb_config,
-            t.mode,
-            t.project,
-            t.entity,
-            reserved,
-            attempt=len(record.manifest.attempts),
-        )
+        tracker = stages.open_tracker(config, run_dir, record)
         record.update(wandb=tracker.ref)
         tracker.dataset(use, dataset_dir)
         speed = Speed()
@@ -211,6 +170,7 @@ def _train(
             final={"limit": e.full_limit},
             **e.model_dump(exclude={"every", "limit", "full_limit"}),
         )
+        hook.leave_for(stop)
         diverged = Divergence(config.early_stop.max_loss)
         early = EarlyStop(config.early_stop, record, console)
         watchers = [watch, diverged, bar, hook, early, stop]
@@ -245,15 +205,11 @@ def _train(
             record.update(steps=outcome.global_step, train_seconds=round(seconds, 1))
 
         # ----------------------------------------------------------------------------------- save
-        folder = run_dir / record.manifest.output
-        engine.save(trainer.model, tokenizer, folder)
-        files = provenance.file_refs(folder, run_dir)
-        record.update(files=files, weights_sha256=provenance.weights_sha256(files))
-        if record.manifest.output == "adapter":
-            tracker.adapter(record.manifest.name, folder)
+        stages.save(trainer.model, tokenizer, run_dir, record, tracker)
         redraw(last=True)  # a kill or an early stop may have come before the last ones were drawn
         early.name_best(record.manifest.steps)
-        status, cause = "finished", early.cause()
+        record.end("finished", early.cause())
+        status = "finished"
     except KeyboardInterrupt as error:
         status, cause = "interrupted", str(error) or "interrupted by the user"
         raise
@@ -261,14 +217,7 @@ def _train(
         cause = provenance.one_line(error)
         raise
     finally:
-        record.end(status, cause)
-        journal.close()
-        if tracker is not None:
-            trouble = tracker.finish(exit_code=0 if status == "finished" else 1)
-            record.update(wandb=tracker.ref)
-            if trouble is not None:
-                console.print(f"[yellow]{escape(trouble)}[/]", soft_wrap=True)
-        _write_card(record.manifest, run_dir)
+        stages.end(status, cause, run_dir, record, journal, tracker, console)
     # ------------------------------------------------------------------------------------ publish
     console.print(summary.closing(record.manifest))
     publishing.at_end(config.publish, run_dir, console)
@@ -304,18 +253,6 @@ def _first_manifest(
     )
 
 
-def _write_card(manifest: RunManifest, run_dir: Path) -> None:
-    (run_dir / "README.md").write_text(wm_publish.render_card(manifest), "utf-8")
-
-
-def _tokenizer_fields(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    chat: Any = tokenizer  # its attributes are typed as whatever a tokenizer may have
-    return {
-        "chat_template_sha256": provenance.text_sha256(chat.chat_template),
-        "tokenizer_sha256": provenance.text_sha256(chat.backend_tokenizer.to_str()),
-    }
-
-
 def _mfu_per_token(config: TrainConfig, model: Any, pairs: examples.Pairs) -> float | None:
     import torch
 
@@ -323,16 +260,3 @@ def _mfu_per_token(config: TrainConfig, model: Any, pairs: examples.Pairs) -> fl
         return None
     one = mfu_per_token(config, model, cast(Any, pairs.data), torch.cuda.get_device_name())
     return None if one is None else one / processes.number()  # tokens are counted over all
-
-
-def _report_pairs(pairs: examples.Pairs, max_tokens: int, run_dir: Path, console: Console) -> None:
-    """Say what is trained on, and name what is not."""
-    rows = len(set(cast("list[str]", pairs.data["row_id"])))
-    console.print(f"{len(pairs.data):,} pairs of {rows:,} rows, at most {pairs.longest:,} tokens")
-    if pairs.too_long:
-        path = run_dir / "left-out-rows.txt"
-        path.write_text("\n".join(pairs.too_long) + "\n", "utf-8")
-        console.print(
-            f"[yellow]left out: {len(pairs.too_long):,} rows above data.max_tokens = "
-            f"{max_tokens:,}; their ids are in {path}[/]"
-        )

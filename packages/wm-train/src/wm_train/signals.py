@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import signal
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -12,8 +13,16 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from wm_train import processes
+from wm_train.pace import Pace, Part
 
 EXIT_CODES = {signal.SIGTERM: 75, signal.SIGINT: 130}  # 75: EX_TEMPFAIL, try again
+
+UNTIL: dict[Part | None, str] = {
+    "step": "the running step is over and its checkpoint is saved",
+    "answers": "the running batch of the evaluation is over and its step has a checkpoint",
+    "checkpoint": "the checkpoint is saved",
+    None: "the running step is over and its checkpoint is saved",
+}
 
 
 class Stopped(KeyboardInterrupt):
@@ -24,15 +33,33 @@ class Stopped(KeyboardInterrupt):
         super().__init__(f"stopped by {signal.Signals(number).name}")
 
 
+class _Left(BaseException):
+    """An evaluation ends after a batch: a signal came. To nothing on the way it is a fault."""
+
+
+def announcement(number: int, pace: Pace) -> str:
+    """The line at the first signal: what is waited for, and for how long."""
+    wait = pace.wait_s()
+    seconds = "" if wait is None else f", about {wait:.1f} s by the longest until now"
+    name = signal.Signals(number).name
+    return f"{name}: stops when {UNTIL[pace.part]}{seconds}; send it again to stop at once"
+
+
 class Stop(TrainerCallback):
     """Turns a signal into a checkpoint at the end of the running step, then `Stopped`.
 
-    Place it last: an evaluation that is due at that step is finished first.
+    Place it last. An evaluation that is due at that step is not begun, one that goes on is left
+    after the running batch of answers; both are made when the run is resumed. So the wait is for a
+    step or a batch, and a checkpoint. Outside of training (while a run is prepared, in the
+    evaluation before the first step) a signal stops at once. `say` gets a line at the first
+    signal, in another thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, say: Callable[[str], object] = lambda line: None) -> None:
+        self._say = say
         self._asked: int | None = None
         self._training = False
+        self._pace = Pace()
 
     @contextmanager
     def listening(self) -> Generator[None]:
@@ -51,11 +78,40 @@ class Stop(TrainerCallback):
         if self._asked is not None or not self._training:
             raise Stopped(number)
         self._asked = number
+        # In a thread: what the signal came into may hold the lock of the console, or of a stream.
+        _thread.start_new_thread(self._say, (announcement(number, self._pace),))
+
+    @property
+    def asked(self) -> bool:
+        """Whether a signal came, and what has not begun yet is left to the next attempt."""
+        return self._asked is not None
+
+    @contextmanager
+    def evaluating(self) -> Generator[Callable[[], None]]:
+        """Surrounds an evaluation, which calls what it is given after each batch of answers."""
+
+        def between() -> None:
+            self._pace.begin("answers")
+            if self.asked:
+                raise _Left
+
+        self._pace.begin("answers")
+        try:
+            yield between
+        except _Left:
+            pass
+        finally:
+            self._pace.begin(None)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self._training = True
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._pace.begin("step")
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -66,10 +122,12 @@ class Stop(TrainerCallback):
             control.should_save = True
         # The mean since the last line is not part of a checkpoint: it ends with it.
         control.should_log |= control.should_save
+        self._pace.begin("checkpoint" if control.should_save else None)
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        self._pace.begin(None)
         if self._asked is not None:
             raise Stopped(self._asked)
 
@@ -77,3 +135,5 @@ class Stop(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self._training = False
+        if self._asked is not None:  # in the last evaluation; the last checkpoint is there
+            raise Stopped(self._asked)

@@ -1,0 +1,174 @@
+"""The stages of a run around its training, each recorded as it ends. `run` has their order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from rich.console import Console
+from rich.markup import escape
+
+import wm_data
+import wm_publish
+from wm_manifest import DatasetUse, RunManifest, load
+from wm_train import (
+    base,
+    data,
+    engine,
+    examples,
+    full_disk,
+    processes,
+    provenance,
+    publishing,
+    resume,
+    tracking,
+)
+from wm_train.config import TrainConfig
+from wm_train.journal import Journal
+from wm_train.record import RunRecord, dataset_use
+from wm_train.tracker import Tracker
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def finished_before(
+    config: TrainConfig, before: RunManifest, run_dir: Path, console: Console
+) -> RunManifest:
+    """The run is over. What comes after its end is made up for: it may have been killed there."""
+    resume.check(config, before)
+    _write_card(before, run_dir)
+    console.print(f"{before.name} is finished already; nothing was trained", soft_wrap=True)
+    publishing.at_end(config.publish, run_dir, console)
+    return load(RunManifest, run_dir / "manifest.json")
+
+
+def go_on(
+    config: TrainConfig, before: RunManifest, run_dir: Path, restart: bool, console: Console
+) -> Path | None:
+    """The checkpoint to go on from, if it is the same run; what was left half made is removed."""
+    resume.check(config, before)
+    resume.same("the number of processes", before.processes, processes.number())
+    checkpoint = resume.checkpoint(run_dir, before, restart, console)
+    resume.clear(run_dir, before)
+    return checkpoint
+
+
+def bring_dataset(
+    config: TrainConfig,
+    folder: Path,
+    record: RunRecord,
+    before: RunManifest | None,
+    console: Console,
+) -> tuple[wm_data.Dataset, DatasetUse]:
+    """Bring the dataset into `folder`, unless it is there, and record it."""
+    if not folder.exists():
+        data.bring(config.data, folder, progress=console.is_terminal)
+    dataset = wm_data.read(folder)
+    described = dataset.manifest
+    use = dataset_use(described, folder, folder.parent)
+    if before is not None and before.dataset is not None:
+        resume.same("the dataset", before.dataset.manifest_sha256, use.manifest_sha256)
+        resume.same("the prompts' text", before.templates, described.templates)
+    record.update(dataset=use, templates=described.templates, codebook=described.codebook)
+    return dataset, use
+
+
+def load_base(
+    config: TrainConfig, run_dir: Path, record: RunRecord, before: RunManifest | None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load the base model and its tokenizer, and record them."""
+    location = base.prepare(config.model, run_dir, config.seed)
+    model, tokenizer, revision = base.load(config.model, location)
+    reference = base.reference(model, location, revision, run_dir)
+    tokens = _tokenizer_fields(tokenizer)
+    if before is not None and before.tokenizer_sha256 is not None:
+        resume.same("the base model", before.base, reference)
+        for field, value in tokens.items():
+            resume.same(field, getattr(before, field), value)
+    record.update(base=reference, base_license=base.license_of(location), **tokens)
+    return model, tokenizer
+
+
+def open_tracker(config: TrainConfig, run_dir: Path, record: RunRecord) -> Tracker:
+    """Open the W&B run, new or of the attempts before; its id is recorded first."""
+    t = config.tracking
+    wandb_config = tracking.config_of(record.manifest)
+    reserved = record.manifest.wandb or tracking.reserve(t.mode, t.project, t.entity)
+    record.update(wandb=reserved)
+    return tracking.open_run(
+        record.manifest.name,
+        run_dir,
+        wandb_config,
+        t.mode,
+        t.project,
+        t.entity,
+        reserved,
+        attempt=len(record.manifest.attempts),
+    )
+
+
+def save(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    run_dir: Path,
+    record: RunRecord,
+    tracker: Tracker,
+) -> None:
+    """Write the result, record its files, and give an adapter to W&B."""
+    folder = run_dir / record.manifest.output
+    engine.save(model, tokenizer, folder)
+    files = provenance.file_refs(folder, run_dir)
+    record.update(files=files, weights_sha256=provenance.weights_sha256(files))
+    if record.manifest.output == "adapter":
+        tracker.adapter(record.manifest.name, folder)
+
+
+def end(
+    status: str,
+    cause: str,
+    run_dir: Path,
+    record: RunRecord,
+    journal: Journal,
+    tracker: Tracker | None,
+    console: Console,
+) -> None:
+    """Close all that is open. Where something else ended the run, a full disk does not hide it."""
+    failing = status != "finished"
+    if failing:
+        with full_disk.tolerated(failing):
+            record.end(status, cause)
+    journal.close()
+    if tracker is not None:
+        trouble = tracker.finish(exit_code=1 if failing else 0)
+        with full_disk.tolerated(failing):
+            record.update(wandb=tracker.ref)
+        if trouble is not None:
+            console.print(f"[yellow]{escape(trouble)}[/]", soft_wrap=True)
+    with full_disk.tolerated(failing):
+        _write_card(record.manifest, run_dir)
+
+
+def _write_card(manifest: RunManifest, run_dir: Path) -> None:
+    (run_dir / "README.md").write_text(wm_publish.render_card(manifest), "utf-8")
+
+
+def _tokenizer_fields(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    chat: Any = tokenizer  # its attributes are typed as whatever a tokenizer may have
+    return {
+        "chat_template_sha256": provenance.text_sha256(chat.chat_template),
+        "tokenizer_sha256": provenance.text_sha256(chat.backend_tokenizer.to_str()),
+    }
+
+
+def report_pairs(pairs: examples.Pairs, max_tokens: int, run_dir: Path, console: Console) -> None:
+    """Say what is trained on, and name what is not."""
+    rows = len(set(cast("list[str]", pairs.data["row_id"])))
+    console.print(f"{len(pairs.data):,} pairs of {rows:,} rows, at most {pairs.longest:,} tokens")
+    if pairs.too_long:
+        path = run_dir / "left-out-rows.txt"
+        path.write_text("\n".join(pairs.too_long) + "\n", "utf-8")
+        console.print(
+            f"[yellow]left out: {len(pairs.too_long):,} rows above data.max_tokens = "
+            f"{max_tokens:,}; their ids are in {path}[/]"
+        )
