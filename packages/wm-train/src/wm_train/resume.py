@@ -124,8 +124,10 @@ class ResumableEval(WatermarkEvalCallback):
 
     `known(step)` says whether a step's evaluation is done. Replayed steps give the same weights, so
     run and step tell them from any others. `paused` surrounds each one; `together` is called when a
-    step's evaluation is there, made now or before.
+    step's evaluation is there, made now or before. Step 0 is found again by the run's name.
     """
+
+    everyone = False  # the main process evaluates, the others wait
 
     def __init__(
         self,
@@ -139,13 +141,13 @@ class ResumableEval(WatermarkEvalCallback):
         super().__init__(*args, **kwargs)
         self._paused = paused
         self._together = together
-        self._run_name = run_name
+        self.run = run_name
         self._known = known
 
     def _evaluate(self, state: Any, options: Any, kwargs: Any) -> None:
         step = int(state.global_step)
         if not self._known(step):
-            weights = {"weights": [self._run_name, f"step {step}"]}
+            weights = {"weights": [self.run, f"step {step}"]}
             with self._paused():
                 super()._evaluate(state, {**options, **weights}, kwargs)
         self._together()
