@@ -20,6 +20,7 @@ packings = st.builds(
     text=st.booleans(),
     shared=st.booleans(),
     whole_row=st.booleans(),
+    pass_tokens=st.sampled_from([0, 50, 10_000]),
 )
 
 
@@ -115,3 +116,17 @@ def test_a_small_budget_makes_more_packs(shared: bool) -> None:
     counts = [len(Packing(n, 0, shared=shared).packs(given)) for n in (10, 100, 10_000)]
     assert counts == sorted(counts, reverse=True)
     assert (counts[0], counts[-1]) == (8, 1)
+
+
+def test_a_pass_may_cost_more_than_the_padding_that_saves_it() -> None:
+    given = [
+        {"task": "detect", "prompt_ids": [i] * size, "chosen_ids": [1], "rejected_ids": [2]}
+        for i, size in enumerate([93, 68, 33])
+    ]
+
+    def shapes(pass_tokens: int) -> list[tuple[int, ...]]:
+        packs = Packing(300, 0, pass_tokens=pass_tokens).packs(given)
+        return [tuple(pack.ids.shape) for pack in packs]
+
+    assert shapes(0) == [(1, 165), (1, 35)]
+    assert shapes(1000) == [(2, 105)]

@@ -104,7 +104,7 @@ class _LinearLogps(torch.autograd.Function):
         for at in _spans(len(states), ctx.chunk):
             slope = _wide(states[at] @ matrix.T)
             slope.sub_(norms[at, None]).exp_().mul_(-gradient[at, None])
-            slope[torch.arange(len(slope)), targets[at]] += gradient[at]
+            slope[torch.arange(len(slope), device=slope.device), targets[at]] += gradient[at]
             slope = slope.to(states.dtype)
             to_states[at] = slope @ matrix
             _add_product(to_weight, slope, states[at])

@@ -61,6 +61,7 @@ class Packing:
     text: bool = False  # log-probabilities of prompts are wanted as well
     shared: bool = True  # equal beginnings are computed once; False: padded single sequences
     whole_row: bool = False  # one row a pack, for kernels that skip what the mask hides
+    pass_tokens: int = 0  # what a forward pass costs beside its tokens, in tokens
 
     def packs(self, examples: Sequence[Mapping[str, Any]]) -> list[Pack]:
         """All examples in as few packs as the budget allows."""
@@ -82,7 +83,7 @@ class Packing:
         largest = max(len(group.trees[0]) for group in groups)
         sizes = [self.budget] if self.whole_row else [largest * n // 10 for n in range(10, 21)]
         plans = [_packs(_rows(groups, min(n, self.budget)), self.budget) for n in sizes]
-        return min(plans, key=_area)
+        return min(plans, key=lambda packs: _area(packs) + len(packs) * self.pass_tokens)
 
 
 class Pair(NamedTuple):

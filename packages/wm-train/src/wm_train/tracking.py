@@ -100,11 +100,6 @@ def open_run(
     `INIT_S`, the run is logged offline, with a warning. Raises `ConfigError` for settings that W&B
     does not take.
     """
-    # W&B's reports of its own errors: nobody asked for them, and a dead server delays the end.
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    import wandb
-    from wandb.errors import UsageError
-
     resolved = resolve_mode(mode)
     run_id = (reserved or reserve(mode, project, entity)).id
     ref = WandbRef(
@@ -112,6 +107,11 @@ def open_run(
     )
     if resolved == "disabled":
         return Tracker(None, ref)
+    # W&B's reports of its own errors: nobody asked for them, and a dead server delays the end.
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    import wandb
+    from wandb.errors import UsageError
+
     # Without x_disable_meta W&B keeps the raw command line with its secrets; `config` has it
     # redacted.
     settings = wandb.Settings(

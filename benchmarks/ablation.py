@@ -1,0 +1,167 @@
+"""Trains the cells of an ablation, several at once, and tabulates their last evaluations.
+
+    python benchmarks/ablation.py OUT [--cells FILE] [--only CELL ...] [--jobs N] [--seconds S]
+    python benchmarks/ablation.py OUT --table
+
+A cell is a run of `wm-train` with some fields set; `ablation.yaml` names them, in order of
+importance: when `--seconds` are over, what is still running is ended and what was not begun is
+left out, and both are said. Every run stays in OUT as `CELL.sSEED`; `--table` reads what is there
+and prints Markdown. A run whose folder is finished already is not trained again.
+
+Rates have Wilson's interval over prompts as the evaluation gives it. `jump` is the first logged
+step at which the watermark's log-odds are above 1; `-` where they never were.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).parent
+RATES = {
+    "red": "watermark/red/success",
+    "blue": "watermark/blue/success",
+    "both orders": "detect/both_orders",
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    cell: str
+    seed: int
+    fields: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return f"{self.cell}.s{self.seed}"
+
+    def command(self, out: Path) -> list[str]:
+        options = [f"--{field}={_plain(value)}" for field, value in self.fields.items()]
+        place = ["--name", self.name, "--runs-dir", str(out), "--seed", str(self.seed)]
+        return [sys.executable, "-m", "wm_train", *place, *options]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="an ablation with wm-train")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--cells", type=Path, default=HERE / "ablation.yaml")
+    parser.add_argument("--only", nargs="+", help="cells, by name")
+    parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="for all cells")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once")
+    parser.add_argument("--seconds", type=float, default=float("inf"))
+    parser.add_argument("--table", action="store_true", help="train nothing")
+    options = parser.parse_args()
+    jobs = read(options.cells, options.only, options.set)
+    options.out.mkdir(parents=True, exist_ok=True)
+    if not options.table:
+        run(jobs, options.out, options.jobs, time.monotonic() + options.seconds)
+    print(table(jobs, options.out))
+    return 0
+
+
+def read(path: Path, only: list[str] | None, extra: list[str]) -> list[Job]:
+    given = yaml.safe_load(path.read_text("utf-8"))
+    unknown = set(only or ()) - set(given["cells"])
+    if unknown:
+        sys.exit(f"{path} has no cell {sorted(unknown)[0]!r}; it has {', '.join(given['cells'])}")
+    everywhere = given["common"] | dict(item.split("=", 1) for item in extra)
+    jobs: list[Job] = []
+    for cell, fields in given["cells"].items():
+        seeds = fields.pop("seeds", [0])
+        if only is None or cell in only:
+            jobs += [Job(cell, seed, everywhere | fields) for seed in seeds]
+    return jobs
+
+
+def run(jobs: list[Job], out: Path, at_once: int, deadline: float) -> None:
+    """As many as `at_once`, in order; ends them at the deadline. Logs are beside the folders."""
+    waiting = [job for job in jobs if manifest(out, job).get("status") != "finished"]
+    running: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
+    threads = str(max(1, (os.cpu_count() or 1) // at_once))
+    while (waiting or running) and time.monotonic() < deadline:
+        while waiting and len(running) < at_once:
+            job = waiting.pop(0)
+            with (out / f"{job.name}.log").open("ab") as log:
+                process = subprocess.Popen(
+                    job.command(out),
+                    stdout=log,
+                    stderr=log,
+                    env={**os.environ, "OMP_NUM_THREADS": threads},
+                )
+            running[job.name] = process, time.monotonic()
+        time.sleep(0.5)
+        for name, (process, begun) in list(running.items()):
+            if process.poll() is not None:
+                del running[name]
+                took = time.monotonic() - begun
+                print(f"{name}: exit code {process.returncode}, {took:.0f} s", flush=True)
+    for name, (process, _) in running.items():
+        process.kill()
+        print(f"{name}: ended at the deadline")
+    for job in waiting:
+        print(f"{job.name}: not begun")
+
+
+# -------------------------------------------------------------------------------------------- table
+def table(jobs: list[Job], out: Path) -> str:
+    heads = ["cell", "seed", "steps", "jump", *RATES, "neutral", "repeats", "ends", "valid"]
+    lines = [heads, ["---"] * len(heads)]
+    for job in jobs:
+        found = manifest(out, job)
+        if found.get("status") == "finished":
+            lines.append([job.cell, str(job.seed), *row(found, out / job.name / "log.jsonl")])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def row(found: dict[str, Any], log: Path) -> list[str]:
+    last = found["evaluations"][-1]
+    figures = last["figures"]
+
+    def rate(name: str) -> str:
+        f = figures[name]
+        return f"{100 * f['value']:.1f} ({100 * f['low']:.1f}–{100 * f['high']:.1f})"
+
+    def mean(name: str) -> str:
+        return f"{figures[name]['value']:.3f}" if name in figures else "-"
+
+    repeats = ", ".join(mean(f"watermark/{arm}/seq_rep_3")[1:] for arm in ("red", "blue"))
+    ends = ", ".join(mean(f"watermark/{arm}/natural_stop") for arm in ("red", "blue"))
+    return [
+        str(found["steps"]),
+        jump(log),
+        *(rate(name) for name in RATES.values()),
+        mean("watermark/neutral/red_share"),
+        repeats,
+        ends,
+        "yes" if last["valid"] else "no",
+    ]
+
+
+def jump(log: Path) -> str:
+    for line in log.read_text("utf-8").splitlines():
+        values = json.loads(line)
+        if values.get("watermark/log_odds_ratio", 0) > 1:
+            return str(values["step"])
+    return "-"
+
+
+def manifest(out: Path, job: Job) -> dict[str, Any]:
+    path = out / job.name / "manifest.json"
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
