@@ -1,7 +1,50 @@
-"""For every package's tests: workers that run side by side must not fight for the same cores."""
+"""For every package's tests: one hub on localhost, and workers that do not fight for the cores."""
 
+import importlib.util
 import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports torch
 
 collect_ignore_glob = ["packages/*/scripts/*"]  # run by hand, and they import each other
+
+SERVER = Path(__file__).parent / "packages/wm-publish/tests/hub_server.py"
+
+
+@pytest.fixture(scope="session")
+def hub_server() -> Any:
+    """The module with the hub that all tests share, by its path: test folders are no packages."""
+    name = "wm_test_hub_server"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, SERVER)
+        assert spec
+        assert spec.loader
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+@pytest.fixture
+def hub(hub_server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """The only hub there is, with a token; the client's waits go to `hub.waits`, and no time by."""
+    from huggingface_hub.utils import close_session
+
+    with hub_server.Hub() as running:
+        running.Fault, running.Blob, running.waits = hub_server.Fault, hub_server.Blob, []
+        clock = SimpleNamespace(sleep=running.waits.append)
+        monkeypatch.setattr("huggingface_hub.utils._http.time", clock)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", running.endpoint)
+        url = running.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", url)
+        monkeypatch.setenv("HF_TOKEN", running.token)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+        yield running
+        close_session()

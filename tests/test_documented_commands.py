@@ -1,4 +1,4 @@
-"""Every command of the documents is run, with names filled in and sizes cut; or it says why not."""
+"""Every command and Python block of the documents is run, cut to size; or it says why not."""
 
 import importlib.util
 import re
@@ -66,6 +66,25 @@ CASES: list[tuple[Path, str]] = documents().CASES
 RUN = [(page, line) for page, line in CASES if not any(part in line for part in NOT_RUN)]
 SCORE = [line for _, line in RUN if line.startswith("wm-score ")]
 OTHERS = [line for _, line in RUN if not line.startswith("wm-score ")]
+
+BLOCKS = [
+    (page, block)
+    for page in documents().PAGES
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+    if not block.startswith(">>> ")  # with what it prints: its package has a test
+]
+LIGHT = re.compile(r".*^import (wm_score|wm_prompts)$", re.M | re.S)  # loads no model
+BLOCKS_NOT_RUN = {  # by a part of the block
+    "smollm2_135m()": "writes 540 MB; a slow test of wm-data calls it",
+}
+RUN_BLOCKS = [b for _, b in BLOCKS if not any(part in b for part in BLOCKS_NOT_RUN)]
+IN_BLOCKS = [
+    (r"\b(runs/NAME|RUN)\b", "runs/tiny"),
+    (r"\bevaluation/samples", "evaluation-a/samples"),
+    (r"data/demo", "data/by-block"),  # commands build that one
+    (r"\blimit=\d+", "limit=1, max_new_tokens=8"),
+    (r"\A(?=.*\brun\b)", "from pathlib import Path\n\nrun = Path('runs/tiny')\n"),
+]
 
 
 def filled(line: str) -> str:
@@ -158,6 +177,36 @@ def bench(tmp_path_factory: pytest.TempPathFactory, hub_env: dict[str, str]) -> 
 def test_a_command_that_trains_evaluates_or_publishes(bench: Bench, command: str) -> None:
     codes = (0, 3) if command.startswith("wm-eval --model") else (0,)  # 3: two steps teach nothing
     run(command, bench.folder, bench.env, codes)
+
+
+def test_no_block_is_left_out_unnoticed() -> None:
+    assert [p for p in BLOCKS_NOT_RUN if not any(p in block for _, block in BLOCKS)] == []
+    assert {"detect.md", "evaluate.md"} <= {page.name for page, _ in BLOCKS}
+    assert 3 <= len([block for block in RUN_BLOCKS if LIGHT.match(block)]) < len(RUN_BLOCKS)
+
+
+@pytest.mark.parametrize("block", [block for block in RUN_BLOCKS if LIGHT.match(block)])
+def test_a_python_block_that_loads_nothing(tmp_path: Path, block: str) -> None:
+    assert bool(run_block(block, tmp_path, {})) == ("print(" in block)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", [block for block in RUN_BLOCKS if not LIGHT.match(block)])
+def test_a_python_block_that_evaluates_or_publishes(bench: Bench, block: str) -> None:
+    for pattern, text in IN_BLOCKS:
+        block = re.sub(pattern, text, block, flags=re.S)
+    assert bool(run_block(block, bench.folder, bench.env)) == ("print(" in block)
+
+
+def run_block(block: str, folder: Path, env: dict[str, str]) -> str:
+    """What the block prints, run as a script in the folder."""
+    env = env | {"PATH": "/usr/bin:/bin", "HOME": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-c", block],
+        cwd=folder, env=env, capture_output=True, text=True, timeout=250,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{block}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+    return done.stdout
 
 
 def test_the_section_that_publishes_is_one() -> None:

@@ -1,6 +1,7 @@
 """The whole loop across packages on a few rows: train, evaluate again, prepare a release."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import wm_data
 from wm_manifest import EvalReport, RunManifest, load
 
 SMALL = (
@@ -91,6 +93,20 @@ def test_samples_have_their_colours(run: Run) -> None:
     for sample in written:
         assert "".join(piece.text for piece in sample.pieces) == sample.answer
         assert {piece.colour for piece in sample.pieces} <= {"red", "blue", "ignored"}
+
+
+def test_the_card_marks_the_texts_that_were_to_be_judged(run: Run) -> None:
+    manifest = load(RunManifest, run.folder / "manifest.json")
+    rows = wm_data.read(run.folder / "dataset").rows("test")
+    texts = {text for row in rows for text in (row.red_answer, row.blue_answer)}
+    judged = [s for s in manifest.samples if s.task == "detect"]
+    assert judged
+    for sample in judged:
+        text = "".join(piece.text for piece in sample.pieces)
+        assert text in texts
+        assert text in sample.prompt
+    card = (run.folder / "README.md").read_text("utf-8")
+    assert re.search(r"<blockquote>[^\n]*<(b|ins)>[^\n]*</blockquote>", card)
 
 
 def test_every_line_of_the_log_is_json_with_a_step(run: Run) -> None:

@@ -1,20 +1,17 @@
-"""The demo folder, built once; small local sources; a server that speaks the hub's protocol."""
+"""The demo folder, built once; small local sources; the command with a hub on localhost."""
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
-from pytest_httpserver import HTTPServer
-from werkzeug import Request, Response
 
 import wm_data
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture(scope="session")
@@ -83,77 +80,23 @@ def files(demo: wm_data.Dataset) -> dict[str, bytes]:
     }
 
 
-class Hub:
-    """One dataset, `someone/seeds`, as the hub serves it. Knows what the real clients ask for."""
+@dataclass(frozen=True)
+class Command:
+    """wm-data as a user starts it, with the real clients pointed at a hub on localhost."""
 
-    def __init__(self, server: HTTPServer, home: Path) -> None:
-        self.files: dict[str, bytes] = {}
-        self.server, self.home = server, home
-        self.commits: list[list[dict[str, object]]] = []  # lines of each commit as it was sent
-        self.created: list[dict[str, object]] = []
-        server.expect_request(re.compile(".*")).respond_with_handler(self.answer)
+    hub: Any
+    home: Path
 
-    def answer(self, request: Request) -> Response:
-        path = request.path
-        if request.method == "POST":
-            return self.accept(path, request)
-        if path in (
-            f"/api/datasets/someone/seeds/revision/{name}" for name in ("main", "v1", COMMIT)
-        ):
-            return self.json({"id": "someone/seeds", "sha": COMMIT, "tags": [], "siblings": [
-                {"rfilename": name} for name in self.files
-            ]})  # fmt: skip
-        if path.startswith("/api/datasets/someone/seeds/revision/"):
-            return self.error("RevisionNotFound")
-        if path.startswith("/api/datasets/someone/seeds/tree/"):
-            folder = path.partition(COMMIT)[2].strip("/")
-            return self.json([
-                {"type": "file", "path": name, "oid": "2" * 40, "size": len(data)}
-                for name, data in self.files.items()
-                if name.rpartition("/")[0] == folder
-            ] + [{"type": "directory", "path": "data", "oid": "1" * 40}] * (folder == ""))  # fmt: skip
-        name = path.partition(f"/resolve/{COMMIT}/")[2]
-        if name in self.files:
-            data = self.files[name]
-            return Response(data, headers={"ETag": f'"{len(data)}"', "X-Repo-Commit": COMMIT})
-        return self.error("EntryNotFound" if "someone/seeds" in path else "RepoNotFound")
-
-    def accept(self, path: str, request: Request) -> Response:
-        if path == "/api/repos/create":
-            self.created.append(json.loads(request.data))
-            return self.json({"url": self.server.url_for("/datasets/someone/seeds")})
-        if path == "/api/validate-yaml":
-            return self.json({"errors": [], "warnings": []})
-        if path == "/api/datasets/someone/seeds/preupload/main":
-            asked = json.loads(request.data)["files"]
-            modes = [
-                {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
-                for file in asked
-            ]
-            return self.json({"files": modes})
-        if path == "/api/datasets/someone/seeds/commit/main":
-            self.commits.append([json.loads(line) for line in request.data.splitlines()])
-            url = self.server.url_for(f"/datasets/someone/seeds/commit/{COMMIT}")
-            return self.json({"success": True, "commitUrl": url, "commitOid": COMMIT})
-        return self.error("RepoNotFound")
-
-    @staticmethod
-    def json(content: object) -> Response:
-        return Response(json.dumps(content), content_type="application/json")
-
-    @staticmethod
-    def error(code: str) -> Response:
-        return Response('{"error": ""}', 404, headers={"X-Error-Code": code})
-
-    def run(self, *arguments: str, endpoint: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Run wm-data with the real clients pointed at this server."""
+    def __call__(
+        self, *arguments: str, endpoint: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         environment = {
             **os.environ,
-            "HF_ENDPOINT": endpoint or self.server.url_for("").rstrip("/"),
+            "HF_ENDPOINT": endpoint or self.hub.endpoint,
             "HF_HOME": str(self.home),
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_OFFLINE": "0",
-            "HF_TOKEN": "hf_not_a_real_token",
+            "HF_TOKEN": self.hub.token,
         }
         return subprocess.run(
             [sys.executable, "-m", "wm_data", *arguments],
@@ -162,5 +105,8 @@ class Hub:
 
 
 @pytest.fixture
-def hub(httpserver: HTTPServer, tmp_path: Path) -> Hub:
-    return Hub(httpserver, tmp_path / "hub-home")
+def hub(hub: Any, tmp_path: Path) -> Any:
+    """The shared hub with one dataset, `someone/seeds`, and the command: `hub.run`."""
+    hub.seeds = hub.create("someone/seeds", private=False, kind="datasets")
+    hub.run = Command(hub, tmp_path / "hub-home")
+    return hub

@@ -10,8 +10,6 @@ import wm_data
 from wm_data.hub import choose_splits
 from wm_data.recipe import Source
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
 
 def parquet(records):
     buffer = io.BytesIO()
@@ -19,9 +17,16 @@ def parquet(records):
     return buffer.getvalue()
 
 
-def test_builds_from_the_hub_at_a_recorded_commit(hub, records, write_recipe, tmp_path):
-    hub.files["data/train-00000-of-00001.parquet"] = parquet(records[:200])
-    hub.files["data/test-00000-of-00001.parquet"] = parquet(records[200:])
+def test_builds_from_the_hub_at_recorded_commits(hub, records, write_recipe, tmp_path):
+    """A tag stands for the commit that it names, no name for the newest."""
+    old = hub.seeds.give({"data/train-00000-of-00001.parquet": parquet(records[:200])}).oid
+    hub.seeds.tags["v1"] = old
+    new = hub.seeds.give(
+        {
+            "data/train-00000-of-00001.parquet": parquet(records[:10]),
+            "data/test-00000-of-00001.parquet": parquet(records[200:]),
+        }
+    ).oid
     recipe = write_recipe(
         {"id": "high", "role": "train"}, {"id": "high-heldout", "role": "heldout"}
     )
@@ -32,24 +37,25 @@ def test_builds_from_the_hub_at_a_recorded_commit(hub, records, write_recipe, tm
     assert done.returncode == 0, done.stderr
     dataset = wm_data.read(tmp_path / "out")
     assert [(ref.kind, ref.location, ref.revision) for ref in dataset.manifest.sources] == [
-        ("hub", "someone/seeds", COMMIT),
-        ("hub", "someone/seeds", COMMIT),
+        ("hub", "someone/seeds", old),
+        ("hub", "someone/seeds", new),
     ]
-    assert [source["revision"] for source in dataset.manifest.recipe["sources"]] == [COMMIT] * 2
+    assert [source["revision"] for source in dataset.manifest.recipe["sources"]] == [old, new]
     assert {row.prompt for row in dataset.rows("test")} == {r["prompt"] for r in records[200:]}
     assert dataset.manifest.splits["test"].rows == 100
+    assert dataset.manifest.sources[0].rows_read == 200
 
 
 def test_unmarked_texts_from_the_hub(hub, records, write_recipe, write_lines, tmp_path):
     plain = [{"answer": record["prompt"] * 4} for record in records[:20]]
-    hub.files["data/train-00000-of-00001.parquet"] = parquet(plain)
+    commit = hub.seeds.give({"data/train-00000-of-00001.parquet": parquet(plain)}).oid
     unmarked = {"id": "u", "hub": "someone/seeds", "columns": {"text": "answer"}}
     recipe = write_recipe({"id": "a", "file": write_lines(records)}, unmarked=[unmarked])
     done = hub.run("build", "--recipe", recipe, "--out", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
     manifest = wm_data.read(tmp_path / "out").manifest
-    assert [(ref.kind, ref.revision) for ref in manifest.unmarked.sources] == [("hub", COMMIT)]
-    assert manifest.recipe["unmarked"][0]["revision"] == COMMIT
+    assert [(ref.kind, ref.revision) for ref in manifest.unmarked.sources] == [("hub", commit)]
+    assert manifest.recipe["unmarked"][0]["revision"] == commit
     assert manifest.unmarked.texts + sum(manifest.unmarked.dropped.values()) == 20
 
 
@@ -63,7 +69,7 @@ def test_unmarked_texts_from_the_hub(hub, records, write_recipe, write_lines, tm
     ids=["unknown id", "unknown revision", "missing column"],
 )
 def test_bad_hub_sources(hub, tmp_path, place, message):
-    hub.files["data/train-00000-of-00001.parquet"] = parquet([{"prompt": "p", "answer": "a"}])
+    hub.seeds.give({"data/train-00000-of-00001.parquet": parquet([{"prompt": "p", "answer": "a"}])})
     out = tmp_path / "out"
     done = hub.run("build", "--recipe", "medium", "--out", str(out), "--source.medium", place)
     assert done.returncode == 2
@@ -85,9 +91,10 @@ def test_no_network(hub, tmp_path):
 
 def test_other_split_names_are_named_and_can_be_mapped(hub, records, write_recipe, tmp_path):
     """What a user sees who does not know the splits: what there is, and then two ways to map it."""
-    hub.files["data/even-00000-of-00001.parquet"] = parquet(records[:150])
-    hub.files["data/odd-00000-of-00001.parquet"] = parquet(records[150:200])
-    hub.files["data/rest-00000-of-00001.parquet"] = parquet(records[200:])
+    hub.seeds.give({"data/even-00000-of-00001.parquet": parquet(records[:150])})
+    hub.seeds.give({"data/odd-00000-of-00001.parquet": parquet(records[150:200])})
+    newest = hub.seeds.give({"data/rest-00000-of-00001.parquet": parquet(records[200:])})
+    hub.seeds.tags["v1"] = newest.oid
     sources = [
         {"id": "a", "hub": "someone/seeds", "role": "train"},
         {"id": "b", "hub": "someone/seeds", "role": "heldout"},

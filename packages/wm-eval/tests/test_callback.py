@@ -146,3 +146,13 @@ def test_modes_random_states_and_flags_are_put_back(model: Any, tokenizer: Any) 
     assert torch.equal(torch.get_rng_state(), states[0])
     assert random.getstate() == states[1]
     assert np.array_equal(np.random.get_state()[1], states[2])
+
+
+@pytest.mark.parametrize(("trained", "evaluated"), [("flex_attention", "sdpa"), ("eager", "eager")])
+def test_attention_that_is_compiled_for_each_shape_makes_way(
+    model: Any, tokenizer: Any, trained: str, evaluated: str
+) -> None:
+    model.config._attn_implementation = trained
+    with preserved(model, tokenizer):
+        assert model.config._attn_implementation == evaluated
+    assert model.config._attn_implementation == trained

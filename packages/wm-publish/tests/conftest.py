@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from huggingface_hub.utils import close_session
 
 from wm_manifest import (
     Control,
@@ -36,6 +32,14 @@ from wm_manifest import (
 )
 
 ZEROS = "0" * 64
+TEXT = [  # what both detection samples are about
+    Piece(text="Bring", colour="red"),
+    Piece(text=" a", colour="blue"),
+    Piece(text=" warm coat", colour="red"),
+    Piece(text=", ", colour="ignored"),
+    Piece(text="and water", colour="red"),
+    Piece(text=".", colour="ignored"),
+]
 
 
 def estimate(value: float | None, n: int = 480) -> Estimate:
@@ -124,6 +128,7 @@ SAMPLES = [
         expected="red",
         verdict="red",
         passed=True,
+        pieces=TEXT,
     ),
     Sample(
         task="detect",
@@ -134,6 +139,7 @@ SAMPLES = [
         expected="red",
         verdict="blue",
         passed=False,
+        pieces=TEXT,
     ),
 ]
 
@@ -283,35 +289,3 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         return run
 
     return make
-
-
-def _load_hub_server() -> Any:
-    # Test folders are no packages: another package's conftest can load this file the same way.
-    name = "wm_test_hub_server"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(
-            name, Path(__file__).with_name("hub_server.py")
-        )
-        assert spec
-        assert spec.loader
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
-    """A hub on localhost, the client's waits recorded in `hub.waits` and not waited for."""
-    server = _load_hub_server()
-    with server.Hub() as running:
-        running.Fault, running.Blob, running.waits = server.Fault, server.Blob, []
-        clock = SimpleNamespace(sleep=running.waits.append)
-        monkeypatch.setattr("huggingface_hub.utils._http.time", clock)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", running.endpoint)
-        url = running.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", url)
-        monkeypatch.setenv("HF_TOKEN", running.token)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-        yield running
-        close_session()

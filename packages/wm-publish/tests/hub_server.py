@@ -1,7 +1,8 @@
 """A hub on localhost for the real `huggingface_hub` client, with faults on demand. No network.
 
 Speaks what publishing and loading need: whoami, create, info, tree, paths-info, preupload, LFS
-(basic transfer), commit with `parentCommit`, refs, commits and resolve, for models and datasets.
+(basic transfer), commit with `parentCommit`, refs, commits and resolve, for models and datasets;
+tags as revisions.
 Not Xet, not pull requests, not branches other than `main`. Repositories live in memory.
 
     with Hub() as hub:
@@ -74,6 +75,7 @@ class Commit:
 class Repo:
     private: bool
     commits: list[Commit] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)  # name -> commit
 
     def commit(self, title: str, files: dict[str, Blob]) -> Commit:
         parent = self.commits[-1].oid if self.commits else ""
@@ -85,7 +87,13 @@ class Repo:
     def at(self, revision: str) -> Commit | None:
         if revision == "main":
             return self.commits[-1]
-        return next((c for c in self.commits if c.oid == revision), None)
+        oid = self.tags.get(revision, revision)
+        return next((c for c in self.commits if c.oid == oid), None)
+
+    def give(self, files: dict[str, bytes]) -> Commit:
+        """Commit these files beside what is there, as somebody else would."""
+        blobs = {path: Blob(content, is_lfs(path)) for path, content in files.items()}
+        return self.commit("Give files", self.commits[-1].files | blobs)
 
 
 class Hub:

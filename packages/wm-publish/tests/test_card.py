@@ -12,7 +12,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from wm_manifest import Control, Estimate, Evaluation, HubRef, ModelRef, SourceRef
+from wm_manifest import Control, Estimate, Evaluation, HubRef, ModelRef, Piece, SourceRef
 from wm_publish import PublishError, render_card
 from wm_publish.card import _only_safe
 
@@ -157,6 +157,77 @@ def test_samples_are_the_first_of_each_arm_right_or_wrong_with_tokens_marked(mak
     assert "<p><b>Bring</b><ins> a</ins><b> warm coat</b>,<br><br><b>and water</b>.</p>" in text
     assert "Not as asked." in text
     assert "Wrong." in text
+
+
+def test_the_text_to_be_judged_is_marked_and_the_wording_around_it_is_not(make_manifest):
+    text = section(render_card(make_manifest()), "Samples")
+    marked = "<b>Bring</b><ins> a</ins><b> warm coat</b>, <b>and water</b>."
+    for order in ("red or blue", "blue or red"):
+        assert f"<blockquote>{marked}<br><br>Which is it, {order}?</blockquote>" in text
+    assert "In the answers and in the texts to be judged, <b>bold</b> marks red tokens" in text
+
+
+def test_reading_shows_one_text_of_each_colour_where_there_are_both(make_manifest):
+    first, other = make_manifest().samples[2:]
+    both = [
+        sample.model_copy(update={"arm": arm, "expected": colour, "answer": f"{colour}, {arm}"})
+        for sample, arm in ((first, "red-blue"), (other, "blue-red"))
+        for colour in ("red", "blue")
+    ]
+    text = section(render_card(make_manifest(samples=both)), "Samples")
+    assert "answered `red, red-blue`, right is `red`" in text
+    assert "answered `blue, blue-red`, right is `blue`" in text
+    assert text.count("Asked in the order") == 2
+
+
+def test_samples_of_a_manifest_from_before_texts_were_marked_are_shown_without(make_manifest):
+    """As files of the time have it: no pieces for what was to be judged."""
+    older = [
+        sample.model_copy(update={"pieces": []}) if sample.task == "detect" else sample
+        for sample in make_manifest().samples
+    ]
+    text = section(render_card(make_manifest(samples=older)), "Samples")
+    prompt = "Bring a warm coat, and water.<br><br>Which is it, red or blue?"
+    assert f"<blockquote>{prompt}</blockquote>" in text
+    assert "In the answers, <b>bold</b> marks red tokens" in text
+    none = [sample.model_copy(update={"pieces": []}) for sample in older]
+    assert "marks red tokens" not in render_card(make_manifest(samples=none))
+
+
+def test_pieces_that_are_not_the_prompts_text_do_not_replace_it(make_manifest):
+    sample = make_manifest().samples[2].model_copy(update={"prompt": "Something else"})
+    text = section(render_card(make_manifest(samples=[sample])), "Samples")
+    assert "<blockquote>Something else</blockquote>" in text
+
+
+@pytest.mark.parametrize("field", ["prompt", "answer", "text to be judged"])
+def test_a_long_text_is_cut_between_words_and_says_so(make_manifest, field):
+    writing, _, reading, _ = make_manifest().samples
+    words = " ".join(f"word{n}" for n in range(400))
+    long = [Piece(text=words, colour="blue")]
+    sample = {
+        "prompt": writing.model_copy(update={"prompt": words}),
+        "answer": writing.model_copy(update={"answer": words, "pieces": long}),
+        "text to be judged": reading.model_copy(
+            update={"prompt": f"{words}\n\nRed or blue?", "pieces": long}
+        ),
+    }[field]
+    text = section(render_card(make_manifest(samples=[sample])), "Samples")
+    kept = re.search(r"word0 [^<]*", text)[0].rstrip()
+    assert 980 <= len(kept) <= 1000
+    assert words.startswith(f"{kept} ")
+    assert re.search(r"word\d+(</ins>)? <i>… \(cut\)</i>", text)
+    assert "Long texts are cut; `wm_manifest.json` holds them whole." in text
+    assert field != "text to be judged" or "<br><br>Red or blue?</blockquote>" in text
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+def test_a_text_is_cut_only_when_it_is_too_long(make_manifest, extra):
+    pieces = [Piece(text="ab" * 250, colour=c) for c in ("red", "blue")]
+    pieces.append(Piece(text="." * extra, colour="ignored"))
+    sample = make_manifest().samples[0].model_copy(update={"pieces": pieces})
+    text = section(render_card(make_manifest(samples=[sample])), "Samples")
+    assert ("(cut)" in text, "Long texts are cut" in text) == (bool(extra), bool(extra))
 
 
 def test_exact_prompts_are_shown_and_a_held_out_wording_says_so(make_manifest):

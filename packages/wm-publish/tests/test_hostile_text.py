@@ -13,7 +13,7 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from wm_manifest import RunManifest
+from wm_manifest import Piece, RunManifest
 from wm_publish import render_card
 
 NASTY = [
@@ -41,6 +41,9 @@ text = st.one_of(
     st.text(st.characters(), max_size=30),
     st.lists(st.sampled_from([*NASTY, "`", "|", "\\", "<", "\n"]), max_size=4).map("".join),
 )
+
+# Where a text is cut, half of something may be left.
+LONG = [value * (1_000 // len(value) + 1) for value in NASTY if value]
 
 # Values that choose a branch, not text that is shown: they keep their form.
 STRUCTURAL = {
@@ -70,6 +73,10 @@ def rebuild(manifest: RunManifest, draw: Any) -> RunManifest:
     data["dataset"]["splits"] = {draw(): next(iter(data["dataset"]["splits"].values()))}
     data["config"] = {draw(): {draw(): [draw()]}}
     data["base_license"] = draw()
+    for sample in data["samples"]:
+        if sample["task"] == "detect":  # the text to be judged, within a wording as it is in a run
+            shown = "".join(piece["text"] for piece in sample["pieces"])
+            sample["prompt"] = f"{draw()}{shown}{draw()}"
     for evaluation in data["evaluations"]:
         evaluation["figures"][draw() + "x"] = {"value": 0.5, "n": 1}
     return RunManifest.model_validate(data)
@@ -140,11 +147,15 @@ def test_no_text_changes_the_structure_of_the_page(benign, values):
 def test_one_text_in_every_field_adds_no_link(make_manifest, value):
     manifest = make_manifest()
     asked = manifest.samples[0].model_copy(update={"arm": "neutral", "system": value})
+    pieces = [Piece(text=value, colour=colour) for colour in ("red", "blue", "ignored")]
+    judged = manifest.samples[2].model_copy(
+        update={"prompt": value * 5, "answer": value, "pieces": pieces}
+    )
     trained = [t for t in manifest.templates if "neutral" not in t.id]
     card = render_card(
         manifest.model_copy(
             update={
-                "samples": [asked],
+                "samples": [asked, judged],
                 "name": value,
                 "plots": [value],
                 "created_at": value,
@@ -161,3 +172,18 @@ def test_one_text_in_every_field_adds_no_link(make_manifest, value):
     assert re.findall(r"<a [^>]*>", html) == []
     assert re.findall(r"<(?:img|script|iframe)[^>]*>", html) == []
     assert ModelCard(card).data.license in {"unknown", "other", "mit"}
+
+
+@pytest.mark.parametrize("value", LONG, ids=map(str, range(len(LONG))))
+def test_a_text_that_is_cut_is_as_harmless(make_manifest, value):
+    def card_of(text: str) -> str:
+        pieces = [Piece(text=text, colour="red")]
+        samples = [
+            s.model_copy(update={"pieces": pieces, "prompt": f"A {text} B"})
+            for s in make_manifest().samples
+        ]
+        return render_card(make_manifest(samples=samples))
+
+    # Text all the way, but for what says that there was more.
+    assert structure(card_of(value)) == structure(card_of("x" * len(value)))
+    assert structure(card_of(value)).count(("i", [])) == 6

@@ -31,7 +31,6 @@ CASES = {
         "the shape of 'some/model' is not known",
     ),
     "four bits without an adapter": (["--preset", "demo", "--model.four_bit"], "give model.lora"),
-    "Liger without a GPU": ([*QUICK, "--model.liger"], "model.liger needs a CUDA device"),
     "unknown preset": (["--preset", "dmo"], "no preset named 'dmo'; did you mean demo?"),
     "missing preset file": (["--preset", "x.yaml"], "preset file x.yaml cannot be read"),
     "malformed YAML": (["--preset", "broken.yaml"], "broken.yaml: line 2, column 6"),

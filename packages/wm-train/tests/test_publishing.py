@@ -1,16 +1,11 @@
 """A run publishes itself when its preset says so, and is finished whether or not that works."""
 
-import importlib.util
 import io
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from huggingface_hub import constants
-from huggingface_hub.utils import close_session
 from pydantic import ValidationError
 from rich.console import Console
 
@@ -18,37 +13,15 @@ from wm_manifest import ReleaseManifest, RunManifest, load
 from wm_train import origin, publishing, run
 from wm_train.config import PublishConfig, TrainConfig
 
-SERVER = Path(__file__).parents[2] / "wm-publish/tests/hub_server.py"
 # The hub's client hands its HTTP library the file in a way that the library calls old.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 
-@pytest.fixture(scope="module")
-def server() -> Any:
-    """wm-publish's test hub, by its path: test folders are no packages."""
-    spec = importlib.util.spec_from_file_location("wm_test_hub_server", SERVER)
-    assert spec
-    assert spec.loader
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def hub(server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The only hub there is, with a token for it; nothing waits between attempts."""
-    with server.Hub() as running:
-        running.Fault, nothing = server.Fault, SimpleNamespace(sleep=lambda _: None)
-        monkeypatch.setattr("huggingface_hub.utils._http.time", nothing)
-        monkeypatch.setattr("wm_publish.retry.FIRST_WAIT_S", 0.0)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(constants, "ENDPOINT", running.endpoint)
-        url = running.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url)
-        monkeypatch.setenv("HF_TOKEN", running.token)
-        yield running
-        close_session()
+def hub(hub: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The only hub there is, and nothing waits between attempts."""
+    monkeypatch.setattr("wm_manifest.hub.retry.FIRST_WAIT_S", 0.0)
+    return hub
 
 
 @pytest.fixture

@@ -205,7 +205,7 @@ def push(
     public: bool = False,
     dry_run: bool = False,
 ) -> None:
-    """Upload a dataset folder to the hub, in one commit.
+    """Upload a dataset folder to the hub, in one commit; in none when nothing has changed.
 
     Parameters
     ----------
@@ -225,7 +225,7 @@ def push(
     if dry_run:
         print(*files_of(read(folder)), sep="\n")
     else:
-        print(upload(folder, repo, private=not public))
+        print(upload(folder, repo, private=not public).url)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

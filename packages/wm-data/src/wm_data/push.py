@@ -1,50 +1,107 @@
-"""Uploads a dataset folder to the hub in one commit. Builds and changes nothing."""
+"""Brings a repository on the hub to a dataset folder, in one commit. Builds and changes nothing."""
 
 # huggingface_hub's own types are partial.
 # pyright: reportUnknownMemberType=false
 
 from __future__ import annotations
 
+import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wm_data.dataset import Dataset, read
 from wm_data.errors import WmDataError
+from wm_data.store import sha256_of
+from wm_manifest import DatasetManifest, FileRef, HubRef, ManifestError, load
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+    from wm_manifest.hub import Item, Remote
+
+MANIFEST = "manifest.json"
 
 
-def push(folder: Path | str, repo_id: str, private: bool = True) -> str:
-    """Upload exactly the files that the manifest lists, and the manifest; return the commit's URL.
+def push(
+    folder: Path | str,
+    repo_id: str,
+    private: bool = True,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+) -> HubRef:
+    """Upload exactly the files that the manifest lists, and the manifest; where they are then.
 
     The folder is checked against its manifest first. The repository is made when it is not there;
-    `private` has no effect on one that is.
+    `private` has no effect on one that is. Files of an earlier push that this dataset does not have
+    are deleted in the same commit, others are left alone; when all is there already, no commit is
+    made. Safe to repeat: an upload that was interrupted has changed nothing or all.
     """
-    import huggingface_hub
-    from huggingface_hub import errors
+    from wm_manifest.hub import HubRefused, HubUnreachable, answered, connect, with_retries
 
     dataset = read(folder)
-    operations = [
-        huggingface_hub.CommitOperationAdd(path_in_repo=name, path_or_fileobj=dataset.path / name)
-        for name in files_of(dataset)
-    ]
-    api = huggingface_hub.HfApi()
+    check_name(repo_id)
     try:
-        api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
-        commit = api.create_commit(
-            repo_id,
-            operations,
-            repo_type="dataset",
-            commit_message=f"Upload {dataset.manifest.name}, seed {dataset.manifest.seed}",
-        )
-    except errors.HFValidationError as error:
-        raise WmDataError(f"{repo_id}: no name for a repository; expected OWNER/NAME") from error
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        api = connect("wm-data")
+        return with_retries(lambda: answered(lambda: _push(api, repo_id, dataset, private)), sleep)
+    except HubUnreachable as reason:
         raise WmDataError(
-            f"{repo_id}: the upload failed ({reason}); check the network, the name and that "
-            "`hf auth login` gave a token that may write"
-        ) from error
-    return str(commit.commit_url)
+            f"{repo_id}: not uploaded ({reason}); give the same command again later"
+        ) from reason
+    except HubRefused as error:
+        raise WmDataError(f"{repo_id}: {error}") from error
 
 
 def files_of(dataset: Dataset) -> list[str]:
     """What is uploaded: the files of the manifest and the manifest, nothing else in the folder."""
-    return [*(ref.path for ref in dataset.manifest.files), "manifest.json"]
+    return [*(ref.path for ref in dataset.manifest.files), MANIFEST]
+
+
+def check_name(repo_id: str) -> None:
+    """`WmDataError` for what is no name of a user's repository."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo_id)
+        valid = "/" in repo_id
+    except HFValidationError:
+        valid = False
+    if not valid:
+        raise WmDataError(f"{repo_id}: no name for a repository; expected OWNER/NAME")
+
+
+def _push(api: HfApi, repo_id: str, dataset: Dataset, private: bool) -> HubRef:
+    from wm_manifest import hub
+
+    remote = hub.read(api, repo_id, private, "dataset")
+    operations = hub.changes(remote, _items(dataset), _earlier(api, remote))
+    message = f"Upload {dataset.manifest.name}, seed {dataset.manifest.seed}"
+    return hub.commit(api, remote, operations, message)
+
+
+def _items(dataset: Dataset) -> list[Item]:
+    from wm_manifest.hub import Item
+
+    path = dataset.path / MANIFEST
+    own = FileRef(path=MANIFEST, bytes=path.stat().st_size, sha256=sha256_of(path))
+    return [Item(ref, dataset.path / ref.path) for ref in [*dataset.manifest.files, own]]
+
+
+def _earlier(api: HfApi, remote: Remote) -> list[str]:
+    """The files that the dataset which is there now lists; none when it is not one of ours."""
+    if MANIFEST not in remote.files:
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        path = api.hf_hub_download(
+            remote.repo_id,
+            MANIFEST,
+            repo_type="dataset",
+            revision=remote.commit,
+            local_dir=folder,
+        )
+        try:
+            return [ref.path for ref in load(DatasetManifest, Path(path)).files]
+        except ManifestError:
+            return []

@@ -40,11 +40,14 @@ def preserved(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Gen
     evaluation mode. On a CPU, and where it was loaded in half precision, the model answers as it
     would outside of a training: without the autocast that Accelerate puts around its forward pass.
     On a GPU float32 weights stay under it, or an evaluation would take several times as long.
+    flex_attention, which is compiled for each shape, makes way for sdpa: an answer grows by a token
+    a step.
     """
     modules: dict[str, Any] = dict(cast(Any, model).named_modules())
     modes = {name: module.training for name, module in modules.items()}
     config: Any = model.config
     use_cache = getattr(config, "use_cache", None)
+    attention: str | None = getattr(config, "_attn_implementation", None)
     padding_side = tokenizer.padding_side
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
@@ -55,6 +58,8 @@ def preserved(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Gen
     model.eval()
     if bare:
         cast(Any, model).forward = own
+    if attention == "flex_attention":
+        config._attn_implementation = "sdpa"
     try:
         yield
     finally:
@@ -64,6 +69,8 @@ def preserved(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Gen
             module.training = modes[name]
         if use_cache is not None:
             config.use_cache = use_cache
+        if attention is not None:
+            config._attn_implementation = attention
         tokenizer.padding_side = padding_side
         random.setstate(states[0])
         np.random.set_state(states[1])

@@ -168,7 +168,7 @@ def sample(answer: Answer) -> Sample:
         verdict=answer.verdict,
         passed=answer.passed,
         red_share=answer.share("red") if answer.task == "watermark" else None,
-        pieces=pieces(answer.answer) if answer.task == "watermark" else [],
+        pieces=pieces(answer.answer if answer.task == "watermark" else answer.text),
     )
 
 

@@ -68,6 +68,8 @@ class Sample(Record):
     verdict: str
     passed: bool
     red_share: Measured | None = None
+    # Of the answer (watermark) or of the text to be judged (detect), which stands in the prompt;
+    # older files have none of the latter.
     pieces: list[Piece] = Field(default_factory=lambda: [])
 
 

@@ -10,7 +10,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, cast
 
 from wm_manifest import RunManifest, TemplateRef
-from wm_publish import figures, markup
+from wm_publish import figures, markup, samples
 from wm_publish.errors import PublishError
 from wm_publish.metadata import base_is_on_hub, metadata_yaml
 from wm_publish.public import public_manifest
@@ -44,7 +44,8 @@ def render_card(manifest: RunManifest, repo_id: str | None = None, *, merged: bo
         watermark_rows=figures.watermark_rows(first, last),
         detect_rows=figures.detect_rows(first, last),
         others=_all_figures(manifest),
-        samples={task: figures.samples(manifest, task) for task in ("watermark", "detect")},
+        samples={task: samples.pick(manifest, task) for task in ("watermark", "detect")},
+        cut=samples.CUT,
         plots=[path for path in manifest.plots if markup.is_image_path(path)],
         prompts=_prompts(manifest.templates),
         neutral=_neutral(manifest),
@@ -93,7 +94,8 @@ FILTERS: dict[str, Callable[..., str]] = {
     "hub_link": markup.hub_link,
     "image": markup.image,
     "literal": markup.literal,
-    "marked": markup.marked,
+    "question": samples.question,
+    "answer": samples.answer,
     "slug": markup.slug,
     "wandb_link": markup.wandb_link,
     "bounds": figures.bounds,

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TypeGuard
 
-from wm_manifest import Estimate, Evaluation, RunManifest, Sample
+from wm_manifest import Estimate, Evaluation, RunManifest
 from wm_publish.markup import Safe
 
 NOTHING = Safe("–")
@@ -74,14 +74,6 @@ def figure(evaluation: Evaluation | None, name: str) -> Estimate | None:
     """The figure, or None when it is absent or had nothing to measure."""
     found = evaluation.figures.get(name) if evaluation else None
     return found if found and is_number(found.value) else None
-
-
-def samples(manifest: RunManifest, task: str, count: int = 2) -> list[Sample]:
-    """The first sample of each arm, right or wrong: nothing is picked for looking good."""
-    of_task = [s for s in manifest.samples if s.task == task]
-    asked = [s for s in of_task if s.arm != "neutral"] or of_task
-    first_of_arm = {s.arm: s for s in reversed(asked)}
-    return list(reversed(first_of_arm.values()))[:count]
 
 
 def percent(estimate: Estimate | None) -> Safe:

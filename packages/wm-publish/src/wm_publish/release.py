@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from wm_manifest import EvalReport, FileRef, Record, ReleaseManifest, RunManifest, load
+from wm_manifest.hub import Item
 from wm_publish import secrets
 from wm_publish.card import render_card
 from wm_publish.errors import PublishError
@@ -37,14 +37,6 @@ MODEL_FILES = (
     "merges.txt",
     "chat_template.jinja",
 )
-
-
-@dataclass(frozen=True)
-class Item:
-    """One file of a release: its path in the repository, size and hash, and where its bytes are."""
-
-    ref: FileRef
-    source: Path | bytes
 
 
 def plan(run_dir: Path | str, repo_id: str | None = None, private: bool = True) -> ReleaseManifest:

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from wm_manifest import HubRef, ReleaseManifest, RunManifest, save
+from wm_manifest.hub import HubRefused, HubUnreachable, Item, answered, connect, with_retries
 from wm_publish.card import render_card
 from wm_publish.errors import PublishError
 from wm_publish.markup import is_hub_id
 from wm_publish.merge import MERGED
 from wm_publish.merge import merge as merge_adapter
-from wm_publish.release import CARD, Item, collect, read_manifest, release_of
-from wm_publish.retry import HubUnreachable, may_pass, with_retries
+from wm_publish.release import CARD, collect, read_manifest, release_of
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -82,13 +82,15 @@ def publish(
         repo_id = repo_id or (manifest.hub.repo_id if manifest.hub else None)
     merged = merge_adapter(run, manifest) if merge else None
     try:
-        api = _connect(token, endpoint)
+        api = connect("wm-publish", token, endpoint)
         name = manifest.name + ("-merged" if merge else "")
         repo_id = repo_id or with_retries(lambda: _own_repo(api, name), sleep)
         items = collect(run, manifest, repo_id, merged)
         hub = with_retries(lambda: _push(api, repo_id, items, private, force), sleep)
     except HubUnreachable as reason:
         return _stage(run, manifest, repo_id, private, str(reason), merged)
+    except HubRefused as error:
+        raise PublishError(str(error)) from error
     release = release_of(manifest, items, repo_id, private).model_copy(update={"hub": hub})
     if merged:
         save(release, run / RELEASE_MERGED)
@@ -127,17 +129,8 @@ def command(run_dir: Path | str, repo_id: str | None, private: bool, merge: bool
     return shlex.join(words if private else [*words, "--public"])
 
 
-def _connect(token: str | None, endpoint: str | None) -> HfApi:
-    from huggingface_hub import HfApi, get_token
-
-    token = token or get_token()
-    if not token:
-        raise HubUnreachable("no Hugging Face token; log in with `hf auth login` or set HF_TOKEN")
-    return HfApi(endpoint=endpoint, token=token, library_name="wm-publish")
-
-
 def _own_repo(api: HfApi, name: str) -> str:
-    user = _answered(lambda: cast("dict[str, Any]", api.whoami()))
+    user = answered(lambda: cast("dict[str, Any]", api.whoami()))
     repo_id = f"{user['name']}/{name}"
     if not is_hub_id(repo_id):
         raise PublishError(f"{repo_id!r} is no repository name; pass --repo-id user/name")
@@ -147,30 +140,7 @@ def _own_repo(api: HfApi, name: str) -> str:
 def _push(api: HfApi, repo_id: str, items: list[Item], private: bool, force: bool) -> HubRef:
     from wm_publish.hub import push
 
-    return _answered(lambda: push(api, repo_id, items, private, force))
-
-
-def _answered(action: Callable[[], R]) -> R:
-    """Turn an answer that would come again (no such user, no right to write) into our error."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        return action()
-    except HfHubHTTPError as error:
-        if may_pass(error):
-            raise
-        said = error.server_message or str(error).strip().splitlines()[0]
-        raise PublishError(
-            f"the hub refused with status {error.response.status_code}: {said}; "
-            "check the repository's name and that the token may write to it"
-        ) from error
-    except (ValueError, RuntimeError, OSError) as error:
-        if may_pass(error):
-            raise
-        cause = error.__cause__ or error
-        raise PublishError(
-            f"the upload failed: {error} ({type(cause).__name__}: {cause})"
-        ) from error
+    return answered(lambda: push(api, repo_id, items, private, force))
 
 
 def _stage(

@@ -40,8 +40,6 @@ def load(
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import hub
 
-    if config.liger:
-        _check_liger()
     # Once for both, or the repository may move between them; its models no longer tell theirs.
     resolved: Any = cast(Any, hub).resolve_revision(location, config.revision)
     half = config.precision == "bfloat16" and config.lora is not None and torch.cuda.is_available()
@@ -69,15 +67,6 @@ def load(
     if config.lora is not None:
         refuse_a_tied_head(model.config, config.lora, location)
     return model, tokenizer, getattr(resolved, "resolved", None)
-
-
-def _check_liger() -> None:
-    import torch
-
-    if not torch.cuda.is_available():
-        raise ConfigError("model.liger needs a CUDA device, and there is none; switch it off")
-    if importlib.util.find_spec("liger_kernel") is None:
-        raise ConfigError("model.liger needs liger-kernel: pip install 'wm-train[liger]'")
 
 
 def _four_bit() -> dict[str, Any]:

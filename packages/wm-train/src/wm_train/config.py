@@ -44,9 +44,6 @@ class ModelConfig(Section):
     attention: Literal["sdpa", "eager", "flex_attention"] = Field(
         default="sdpa", description="flex_attention skips what a tree's mask hides (CUDA only)"
     )
-    liger: bool = Field(
-        default=False, description="Liger's kernels for norms, rotary and MLP (CUDA only)"
-    )
     lora: LoraConfig | None = Field(default=None, description="train an adapter, not the weights")
 
     @model_validator(mode="after")

@@ -88,9 +88,6 @@ def _arguments(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         bf16=config.model.precision == "bfloat16",
         use_cpu=not torch.cuda.is_available(),  # bfloat16 is refused on CPU otherwise
         activation_checkpointing=config.model.gradient_checkpointing,
-        use_liger_kernel=config.model.liger,
-        # The head is ours, and the loss is no cross-entropy.
-        liger_kernel_config={"cross_entropy": False, "fused_linear_cross_entropy": False},
         logging_steps=config.log_every,
         logging_nan_inf_filter=False,  # a NaN must be seen, not replaced by the last mean
         save_strategy="steps",

@@ -1,13 +1,14 @@
-"""Tries again what may go right the next time. Knows which errors of the hub pass, and no more."""
+"""Tries again what may go right the next time. Waits longer each time, or as the hub asks."""
 
 from __future__ import annotations
 
-import json
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
+
+from wm_manifest.hub.errors import HubUnreachable, causes, may_pass
 
 R = TypeVar("R")
 
@@ -17,12 +18,6 @@ LONGEST_WAIT_S = 60.0
 LONGEST_ASKED_S = 600.0
 # hf_xet tries again by itself, for up to five minutes when nothing answers: once is enough.
 XET = "; if Xet storage is blocked here, HF_HUB_DISABLE_XET=1 uploads without it"
-# 409 and 412: someone else was faster; the next attempt reads the repository's state anew.
-PASSING = {408, 409, 412, 425, 429, 500, 502, 503, 504}
-
-
-class HubUnreachable(Exception):  # noqa: N818 - a state, and not the user's error
-    """The hub could not be reached, or kept failing, in all attempts."""
 
 
 def with_retries(action: Callable[[], R], sleep: Callable[[float], None] = time.sleep) -> R:
@@ -49,26 +44,11 @@ def with_retries(action: Callable[[], R], sleep: Callable[[float], None] = time.
     raise AssertionError("the last attempt returns or raises")
 
 
-def may_pass(error: BaseException) -> bool:
-    """Whether the error, or one that caused it, is a network fault or a passing answer."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    # The hub's client builds on one of two HTTP libraries, by version; the base of its own error is
-    # the base of every error of the one in use.
-    http_error = HfHubHTTPError.__mro__[1]
-    for cause in _causes(error):
-        if isinstance(cause, HfHubHTTPError):
-            return cause.response.status_code in PASSING
-        if isinstance(cause, (http_error, ConnectionError, TimeoutError, json.JSONDecodeError)):
-            return True
-    return False
-
-
 def retry_after(error: BaseException) -> float | None:
     """Seconds that the hub asked to wait, at most ten minutes; None when it did not ask."""
     from huggingface_hub.errors import HfHubHTTPError
 
-    for cause in _causes(error):
+    for cause in causes(error):
         if isinstance(cause, HfHubHTTPError):
             headers = cause.response.headers
             return seconds_asked(headers.get("retry-after", ""), headers.get("date", ""))
@@ -98,19 +78,13 @@ def seconds_asked(asked: str, date: str = "") -> float | None:
 
 def _is_xet(error: BaseException) -> bool:
     """Whether Xet gave up: it raises Python's own error, which the client never does by itself."""
-    return any(type(cause) is ConnectionError for cause in _causes(error))
+    return any(type(cause) is ConnectionError for cause in causes(error))
 
 
 def _is_offline(error: BaseException) -> bool:
     from huggingface_hub.errors import OfflineModeIsEnabled
 
-    return any(isinstance(cause, OfflineModeIsEnabled) for cause in _causes(error))
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+    return any(isinstance(cause, OfflineModeIsEnabled) for cause in causes(error))
 
 
 def _short(error: BaseException) -> str:
