@@ -51,6 +51,12 @@ def test_what_runs_did_not_record_yet_is_unknown(golden: dict[str, list[Path]]) 
     assert [evaluation.templates for evaluation in run.evaluations] == [{}, {}]
 
 
+def test_where_base_answers_came_from_is_unknown_in_old_files(
+    golden: dict[str, list[Path]],
+) -> None:
+    assert load(EvalReport, golden["evaluation"][0]).base_answers is None
+
+
 def test_files_name_no_machine(golden: dict[str, list[Path]]) -> None:
     for path in (path for paths in golden.values() for path in paths):
         for text in re.findall(r'"((?:[^"\\]|\\.)*)"', path.read_text("utf-8")):

@@ -80,7 +80,8 @@ def staged(make_run, monkeypatch):
         run = make_run(output=output, files=[], **fields(base))
         path = run / "eval/step-000300/eval.json"
         model = base.model_copy(update={"adapter": f"{HOME}/runs/x/adapter"})
-        save(load(EvalReport, path).model_copy(update={"model": model}), path)
+        report = load(EvalReport, path).model_copy(update={"model": model, "base": base})
+        save(report, path)
         if adapter_base:
             config = {"base_model_name_or_path": adapter_base, "r": 4}
             (run / "adapter/adapter_config.json").write_text(json.dumps(config))

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from wm_manifest import RunManifest, load
+import wm_eval.run
+from wm_manifest import EvalReport, RunManifest, load
 from wm_train import checkpoints, journal, run
 from wm_train.config import TrainConfig
 from wm_train.errors import CheckpointError, ResumeError
@@ -148,3 +149,32 @@ def test_another_configuration_is_refused_and_damage_needs_a_word(
         (checkpoint / "optimizer.pt").unlink()
     with pytest.raises(CheckpointError, match="--restart"):
         go(config, folder)
+
+
+@pytest.mark.parametrize("kind", ["full", pytest.param("lora", marks=pytest.mark.slow)])
+def test_a_resumed_run_finds_the_base_answers_of_its_own_step_0(
+    kind: str, tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first attempt ends in the last evaluation, before there is a base arm."""
+    config = tiny(model={"lora": {"r": 2, "alpha": 4} if kind == "lora" else None})
+    folder, last = tmp_path / "run", tmp_path / "run/eval/step-000002"
+
+    def cut_off(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(wm_eval.run, "own_texts", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            go(config, folder)
+    assert not (last / "eval.json").exists()
+    assert go(config, folder).status == "finished"
+    report = load(EvalReport, last / "eval.json")
+    assert report.base_answers == "step 0"
+    kept = {
+        step: (folder / f"eval/{step}/samples.jsonl").read_text("utf-8").splitlines()
+        for step in ("step-000000", "step-000002")
+    }
+    first, final = ([json.loads(line) for line in lines] for lines in kept.values())
+    below = {s["id"]: s["answer"] for s in final if s["origin"] == "base"}
+    begun = {s["id"]: s["answer"] for s in first if s["task"] == "watermark"}
+    assert below == {f"base/{id}": answer for id, answer in begun.items()}

@@ -143,7 +143,7 @@ def test_before_and_after_are_the_same_items(finished: tuple[Path, RunManifest])
     for step in (0, 2, 3):
         lines = (folder / f"eval/step-{step:06d}/samples.jsonl").read_text("utf-8").splitlines()
         ids[step] = [json.loads(line)["id"] for line in lines]
-    extra = ("detect-band/", "detect-own/")  # of the last evaluation alone
+    extra = ("detect-band/", "detect-own/", "base/")  # of the last evaluation alone
     assert ids[0] == [id for id in ids[3] if not id.startswith(extra)]
     assert len(ids[0]) < len(ids[3])
     assert len(ids[2]) < len(ids[0])
@@ -179,22 +179,51 @@ def test_a_lora_run_leaves_an_adapter_that_loads(
     assert model.peft_config["default"].r == 2
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("precision", "lora"),
+    [("float32", True), ("bfloat16", True), ("float32", False)],
+    ids=["lora", "lora in bfloat16", "full"],
+)
 def test_the_printed_command_evaluates_as_the_run_did(
-    tiny: Callable[..., TrainConfig], tmp_path: Path, precision: str
+    tiny: Callable[..., TrainConfig], tmp_path: Path, precision: str, lora: bool
 ) -> None:
-    config = tiny(model={"precision": precision, "lora": {"r": 2, "alpha": 4}})
+    """The run has its base answers from step 0, the command asks the base for them."""
+    adapter = {"r": 2, "alpha": 4} if lora else None
+    config = tiny(model={"precision": precision, "lora": adapter})
     manifest = start(config, tmp_path / "run")
     printed = summary.next_steps(manifest, tmp_path / "run").splitlines()
     command = next(line.split("wm-eval ")[1].split() for line in printed if " wm-eval " in line)
     with pytest.raises(SystemExit) as exited:
         evaluate([*command, "--out", str(tmp_path / "again")])
     assert not exited.value.code
+    folders = (tmp_path / "run/eval/step-000002", tmp_path / "again")
+    reports = [load(EvalReport, folder / "eval.json") for folder in folders]
+    assert [report.base_answers for report in reports] == ["step 0", "asked"]
+    assert "watermark/red/lift_over_base" in reports[0].figures
+    assert reports[0].figures.items() <= reports[1].figures.items()
     samples = [
         [json.loads(line) for line in (folder / "samples.jsonl").read_text("utf-8").splitlines()]
-        for folder in (tmp_path / "run/eval/step-000002", tmp_path / "again")
+        for folder in folders
     ]
+    assert any(sample["id"].startswith("base/") for sample in samples[0])
+    if not lora:  # a full fine-tune has nobody left to weigh its answers; the command has
+        samples = [[{**sample, "base": {}} for sample in each] for each in samples]
     assert samples[0] == samples[1]
+
+
+def test_without_base_answers_the_printed_command_names_no_base(
+    finished: tuple[Path, RunManifest],
+) -> None:
+    folder, manifest = finished
+    assert f"--base {folder / 'base'}" in summary.next_steps(manifest, folder)
+    last = manifest.evaluations[-1]
+    plain = {name: f for name, f in last.figures.items() if not name.endswith("lift_over_base")}
+    last = last.model_copy(update={"figures": plain})
+    older = manifest.model_copy(update={"evaluations": [*manifest.evaluations[:-1], last]})
+    assert "--base" not in summary.next_steps(older, folder)
+    hub = manifest.base.model_copy(update={"location": "me/base", "revision": "abc"})
+    printed = summary.next_steps(manifest.model_copy(update={"base": hub}), folder)
+    assert "--base me/base --base-revision abc " in printed
 
 
 @pytest.mark.parametrize(

@@ -62,13 +62,14 @@ def ask_base(
     partial: Partial | None = None,
 ) -> list[Answer]:
     """The same prompts, answered by the base model with the same random numbers."""
-    asked = [
-        dataclasses.replace(
-            item, id=f"{BASE}{item.id}", family=f"{BASE}{item.family}", origin="base"
-        )
-        for item in items
-    ]
-    return ask(base, asked, decoding, progress, partial)
+    return ask(base, [of_base(item) for item in items], decoding, progress, partial)
+
+
+def of_base(item: Item) -> Item:
+    """The item as it is put to the base model."""
+    return dataclasses.replace(
+        item, id=f"{BASE}{item.id}", family=f"{BASE}{item.family}", origin="base"
+    )
 
 
 def weigh(

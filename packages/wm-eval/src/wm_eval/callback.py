@@ -5,6 +5,7 @@ What is done with a report (manifest, logs, W&B) is the caller's: `on_report`.
 
 from __future__ import annotations
 
+import uuid
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from transformers import TrainerCallback
 
 from wm_eval.preserve import halving, preserved
 from wm_eval.run import BATCH_SIZE, evaluate
+from wm_eval.start import Start, answers_as_its_base
 
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments
@@ -26,11 +28,16 @@ class WatermarkEvalCallback(TrainerCallback):
 
     `start`, `during` and `final` are keyword arguments of `evaluate` for step 0, for the
     evaluations on the way and for the last one; others go to all. `start` defaults to `during`.
-    Only the last one has the extras (see `evaluate`) unless it is asked otherwise.
+    Only the last one has the extras (see `evaluate`) unless it is asked otherwise. With `out` and
+    one process, step 0's answers are its base arm, if they are to the same questions: the base need
+    not answer them again, and after a full fine-tune nobody else could.
+
     With `out`, reports are written to `out/step-000000` and so on. `every=0`: only before and
     after. All ranks evaluate, the main one reports. Too little memory halves the batch, and in the
     end skips an evaluation with a warning: it never ends a training.
     """
+
+    everyone = True  # every process evaluates
 
     def __init__(
         self,
@@ -56,6 +63,8 @@ class WatermarkEvalCallback(TrainerCallback):
         self.during = {"extras": False, **evaluate_kwargs, **(during or {})}
         self.final = {**evaluate_kwargs, **(final or {})}
         self.tokenizer = tokenizer
+        self.run = uuid.uuid4().hex  # tells this training's step 0 from one of a folder used twice
+        self._trained = False
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -67,6 +76,7 @@ class WatermarkEvalCallback(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        self._trained = True
         last = state.global_step >= state.max_steps
         if self.every and state.global_step % self.every == 0 and not (last and self.at_end):
             self._evaluate(state, self.during, kwargs)
@@ -89,6 +99,7 @@ class WatermarkEvalCallback(TrainerCallback):
             **options,
             "step": state.global_step,
             "out": out,
+            "start": self._start(model, state.global_step) if out else None,
         }
 
         def run(rows: int) -> EvalReport:
@@ -104,3 +115,22 @@ class WatermarkEvalCallback(TrainerCallback):
             )
         elif main:
             self.on_report(report)
+
+    def _start(self, model: Any, step: int) -> Start | None:
+        """The evaluation before the first step, where there is one that the base may be read from.
+
+        Where every process evaluates, all have to ask the same, and not all see one folder.
+        """
+        if self.out is None or not self.at_start or (self.everyone and processes() > 1):
+            return None
+        if step == 0 and (self._trained or not answers_as_its_base(model)):
+            return None
+        return Start(self.out / "step-000000", self.run)
+
+
+def processes() -> int:
+    """How many train together."""
+    import torch.distributed as dist
+
+    alone = not dist.is_available() or not dist.is_initialized()
+    return 1 if alone else dist.get_world_size()

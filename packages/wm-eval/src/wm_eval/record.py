@@ -53,6 +53,17 @@ def without_adapter(model: ModelRef) -> ModelRef:
     return model.model_copy(update=unknown)
 
 
+def arithmetic(model: Any) -> list[str]:
+    """What changes an answer of a model in memory beside its weights: its precision and device."""
+    device = getattr(model, "device", None)
+    found = [str(getattr(model, "dtype", "")), str(device or "")]
+    if getattr(device, "type", "") == "cuda":
+        import torch
+
+        found.append(torch.cuda.get_device_name(device))
+    return found
+
+
 def used_templates(data: Dataset) -> list[TemplateRef]:
     """The templates behind the items: ours for watermark, the dataset's record for detect."""
     used = {f"watermark/{item.arm}/{item.variant}" for item in data.watermark}

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from wm_eval import answers as answers_file
 from wm_eval import items, metrics, samples_table
-from wm_eval.asking import ask, ask_base, weigh
+from wm_eval.asking import ask, ask_base, request, weigh
 from wm_eval.controls import run_controls
 from wm_eval.decoding import answer_limit, check_decoding
 from wm_eval.generator import Generator
 from wm_eval.judge import unmarked
 from wm_eval.partial import Partial
 from wm_eval.question import Dataset
-from wm_eval.record import describe, sha256, used_templates, versions, without_adapter
+from wm_eval.record import arithmetic, describe, sha256, used_templates, versions, without_adapter
 from wm_eval.show import pick_samples
+from wm_eval.start import Start, asked_sha256, base_arm
 from wm_eval.texts import own_texts
 from wm_manifest import Decoding, EvalReport, ModelRef, save
 
@@ -55,6 +56,7 @@ def evaluate(
     extras: bool = True,
     base: PreTrainedModel | Generator | Literal["auto"] | None = "auto",
     base_ref: ModelRef | None = None,
+    start: Start | None = None,
 ) -> EvalReport:
     """Evaluate a loaded model on both tasks; write what `wm-eval --out` does into `out` if given.
 
@@ -68,7 +70,10 @@ def evaluate(
     off, where it has one, and nothing otherwise. It must share the tokenizer. `extras=False` leaves
     out what costs more and changes no other figure: the base model, texts in length bands, and the
     model's own texts. Both may be a `Generator` instead, of another backend; then give `model_ref`.
-    Raises `WmEvalError`.
+
+    `start`, inside a training, is its evaluation before the first step. At `step` 0 it is this one,
+    which is kept as such; later on its answers are the base's, where they are whole and were given
+    to the same questions: "auto" then asks the base for likelihoods alone. Raises `WmEvalError`.
     """
     from wm_eval.hf import HFGenerator
 
@@ -89,6 +94,8 @@ def evaluate(
         model_ref or describe(model),
         base=base_generator(model, tokenizer, batch_size, base) if extras else None,
         base_ref=base_ref,
+        start=start if base == "auto" else None,
+        arithmetic=arithmetic(model),
         extras=extras,
         limit=limit,
         step=step,
@@ -120,6 +127,8 @@ def evaluate_with(
     extras: bool = True,
     base: Generator | None = None,
     base_ref: ModelRef | None = None,
+    start: Start | None = None,
+    arithmetic: Sequence[str] = (),
 ) -> EvalReport:
     """Ask, judge, measure, check, write.
 
@@ -145,8 +154,17 @@ def evaluate_with(
         wordings = sorted({item.variant for item in data.detect})
         own = own_texts(answers, wordings, decoding.seed)
         answers += ask(generator, own, decoding, progress, partial)
-    if base is not None:
+    questions = [request(item, decoding) for item in data.watermark]
+    settings = (decoding.model_dump(), template_sha256, versions(), hardware, list(arithmetic))
+    same = asked_sha256(questions, *settings)
+    taken = None
+    if start is not None and step and extras:
+        taken = base_arm(start, same, data.watermark, step, can_ask=base is not None)
+    if taken is not None:
+        answers += taken
+    elif base is not None:
         answers += ask_base(base, data.watermark, decoding, progress, partial)
+    if base is not None:
         answers = weigh(base, answers, progress, partial)
     answers += [unmarked(text) for text in data.unmarked]
     figures = metrics.compute(answers)
@@ -156,7 +174,8 @@ def evaluate_with(
 
     report = EvalReport(
         model=model,
-        base=(base_ref or without_adapter(model)) if base else None,
+        base=(base_ref or without_adapter(model)) if base or taken else None,
+        base_answers="step 0" if taken else "asked" if base else None,
         dataset=data.manifest.name,
         dataset_sha256=data.sha256,
         split=data.split,
@@ -181,6 +200,8 @@ def evaluate_with(
         answers_file.write(answers, folder / "samples.jsonl")
         samples_table.write(answers, folder / samples_table.NAME)
         save(report, folder / "eval.json")
+        if start is not None and step == 0:
+            start.keep(same)
     if partial is not None:
         partial.discard()
     return report

@@ -84,6 +84,9 @@ class EvalReport(Record):
     schema_version: Literal[1] = SCHEMA_VERSION
     model: ModelRef
     base: ModelRef | None = None  # what it was compared with; the model's own base: no adapter
+    # Whether the base was asked, or its answers are those of the training's step 0. None also for
+    # a report of before this field, whose base, where there is one, was asked.
+    base_answers: Literal["asked", "step 0"] | None = None
     dataset: str  # name of the dataset
     dataset_sha256: str  # of its manifest.json
     split: str

@@ -49,12 +49,15 @@ def public_manifest(manifest: RunManifest) -> RunManifest:
 
 
 def public_report(report: EvalReport) -> EvalReport:
-    """`report` as others may see it: where its model and adapter are, without their folders."""
-    model = report.model
+    """`report` as others may see it: where its models and adapter are, without their folders."""
+    base = report.base and _without_folder(report.base)
+    return report.model_copy(update={"model": _without_folder(report.model), "base": base})
+
+
+def _without_folder(model: ModelRef) -> ModelRef:
     location = model.location if is_hub_id(model.location) else last_name(model.location)
     adapter = model.adapter and without_folders(model.adapter)
-    model = model.model_copy(update={"location": location, "adapter": adapter})
-    return report.model_copy(update={"model": model})
+    return model.model_copy(update={"location": location, "adapter": adapter})
 
 
 def without_folders(text: str) -> str:

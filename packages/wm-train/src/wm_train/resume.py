@@ -137,8 +137,11 @@ class ResumableEval(CatchingUp):
 
     `known(step)` says whether a step's evaluation is done. Replayed steps give the same weights, so
     run and step tell them from any others. `paused` surrounds each one; `together` is called when a
-    step's evaluation is there, made now or before, or left to a later attempt.
+    step's evaluation is there, made now or before, or left to a later attempt. Step 0 is found
+    again by the run's name.
     """
+
+    everyone = False  # the main process evaluates, the others wait
 
     def __init__(
         self,
@@ -152,7 +155,7 @@ class ResumableEval(CatchingUp):
         super().__init__(*args, **kwargs)
         self._paused = paused
         self._together = together
-        self._run_name = run_name
+        self.run = run_name
         self._known = known
         self._stop: Stop | None = None
 
@@ -163,7 +166,7 @@ class ResumableEval(CatchingUp):
     def _evaluate(self, state: Any, options: Any, kwargs: Any) -> None:
         step = int(state.global_step)
         if not self._known(step) and not (self._stop and self._stop.asked):
-            options = {**options, "weights": [self._run_name, f"step {step}"]}
+            options = {**options, "weights": [self.run, f"step {step}"]}
             interruptible = self._stop.evaluating() if self._stop else nullcontext(lambda: None)
             with self._paused(), interruptible as between:
                 super()._evaluate(state, {**options, "between": between}, kwargs)

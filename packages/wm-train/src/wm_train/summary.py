@@ -35,6 +35,7 @@ EVAL_DEFAULTS: dict[str, object] = {  # of the wm-eval command
     "max_new_tokens": None,
     "batch_size": 64,
 }
+OVER_BASE = "watermark/red/lift_over_base"  # there if the last evaluation had a base arm
 HEADLINE = {
     "red": "watermark/red/success",
     "blue": "watermark/blue/success",
@@ -132,12 +133,15 @@ def _controls(manifest: RunManifest) -> list[RenderableType]:
 
 def next_steps(manifest: RunManifest, run_dir: Path) -> str:
     """Where everything is and what to type next; to be printed without wrapping, for copying."""
+    built_here = run_dir / manifest.base.location
+    base = built_here if built_here.is_dir() else manifest.base.location
+    model = f"--model {base} --adapter {run_dir / 'adapter'}"
     if manifest.output == "model":
         model = f"--model {run_dir / 'model'}"
-    else:
-        built_here = run_dir / manifest.base.location
-        base = built_here if built_here.is_dir() else manifest.base.location
-        model = f"--model {base} --adapter {run_dir / 'adapter'}"
+        if manifest.evaluations and OVER_BASE in manifest.evaluations[-1].figures:
+            model += f" --base {base}"
+            if manifest.base.revision and base != built_here:
+                model += f" --base-revision {manifest.base.revision}"
     lines = [f"everything is in {run_dir}"]
     if manifest.wandb and manifest.wandb.url:
         lines.append(f"curves: {manifest.wandb.url}")
