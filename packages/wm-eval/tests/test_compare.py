@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from scipy.stats import binom, binomtest
 from wm_eval import WmEvalError
 from wm_eval.cli import main
 from wm_eval.compare import compare, difference, mid_p
-from wm_eval.generator import Request
+from wm_eval.generator import Reply, Request
 from wm_manifest import EvalReport
 
 Run = Callable[..., EvalReport]
@@ -100,6 +101,42 @@ def test_folders_are_compared_by_the_command(
     assert found["detect/accuracy"].difference.value == 1
     assert found["detect/accuracy"].p is None, "two orders of a text are not independent"
     assert found["watermark/red/success"].p == pytest.approx(0.5**12)
+
+
+def test_each_side_has_the_figures_of_its_report(
+    run_script: Run, gold: Callable[[Request], str], tmp_path: Path
+) -> None:
+    """Of a model that is right, loops, is cut off, or reads one order alone, one prompt each."""
+
+    kinds = cycle(range(5))
+
+    def mixed(request: Request) -> Reply:
+        kind = next(kinds)
+        text = gold(request)
+        if kind == 1:
+            text = f"{text} {text} {text}" if request.id.startswith("watermark") else "first"
+        likely = {"red": -1.0, "blue": -2.0}
+        return Reply(text, tokens=len(text.split()), stopped=kind != 2, options=likely)
+
+    report = run_script(mixed, out=tmp_path / "a")
+    found = compare(tmp_path / "a", tmp_path / "a")
+    assert {d.name for d in found} == {
+        *(
+            f"watermark/{colour}/{rate}"
+            for colour in ("red", "blue")
+            for rate in ("success", "success/sound", "natural_stop")
+        ),
+        *(
+            f"detect/{reading}{rate}"
+            for reading in ("", "likelihood/")
+            for rate in ("accuracy", "both_orders")
+        ),
+    }
+    for d in found:
+        assert d.a == d.b == pytest.approx(report.figures[d.name].value), d.name
+    values = {d.name: d.a for d in found}
+    assert values["watermark/red/success/sound"] < values["watermark/red/success"] < 1
+    assert values["detect/likelihood/accuracy"] == 0.5
 
 
 def alter(folder: Path, change: Callable[[Any], None]) -> None:

@@ -13,6 +13,8 @@ from scipy import stats as scipy_stats
 from wm_eval import answers as answers_file
 from wm_eval.answers import Answer, pairs, select
 from wm_eval.errors import WmEvalError
+from wm_eval.metrics.likelihood import likely_right
+from wm_eval.metrics.quality import is_sound
 from wm_eval.question import COLOURS
 from wm_eval.show import failed_controls
 from wm_eval.stats import bounded
@@ -95,15 +97,27 @@ def difference(
 
 
 def outcomes(answers: Sequence[Answer]) -> dict[str, dict[str, tuple[str, bool]]]:
-    """Per figure: item -> (group, whether it was right)."""
+    """Per figure, by its name in a report: item -> (group, whether it was right).
+
+    Texts that a model wrote itself are no part of it: two models' are not the same items.
+    """
     found: dict[str, dict[str, tuple[str, bool]]] = {}
     for colour in COLOURS:
-        found[f"watermark/{colour}/success"] = {
-            a.id: (a.group, a.passed) for a in select(answers, "watermark", colour)
-        }
-    found["detect/accuracy"] = {a.id: (a.group, a.passed) for a in select(answers, "detect")}
+        own = select(answers, "watermark", colour)
+        name = f"watermark/{colour}"
+        found[f"{name}/success"] = {a.id: (a.group, a.passed) for a in own}
+        found[f"{name}/success/sound"] = {a.id: (a.group, a.passed and is_sound(a)) for a in own}
+        found[f"{name}/natural_stop"] = {a.id: (a.group, a.stopped) for a in own}
+    read = select(answers, "detect")
+    found["detect/accuracy"] = {a.id: (a.group, a.passed) for a in read}
     found["detect/both_orders"] = {
-        one.id: (one.group, one.passed and other.passed) for one, other in pairs(answers)
+        one.id: (one.group, one.passed and other.passed) for one, other in pairs(read)
+    }
+    weighed = [a for a in read if a.options]
+    found["detect/likelihood/accuracy"] = {a.id: (a.group, likely_right(a)) for a in weighed}
+    found["detect/likelihood/both_orders"] = {
+        one.id: (one.group, likely_right(one) and likely_right(other))
+        for one, other in pairs(weighed)
     }
     return found
 

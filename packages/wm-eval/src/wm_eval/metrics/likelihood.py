@@ -19,9 +19,9 @@ def likelihood(answers: Sequence[Answer]) -> dict[str, Estimate]:
     groups = [a.group for a in own]
     both = pairs(own)
     return {
-        "detect/likelihood/accuracy": rate([likelier(a) == a.expected for a in own], groups),
+        "detect/likelihood/accuracy": rate([likely_right(a) for a in own], groups),
         "detect/likelihood/both_orders": rate(
-            [all(likelier(a) == a.expected for a in pair) for pair in both],
+            [all(map(likely_right, pair)) for pair in both],
             [one.group for one, _ in both],
         ),
         "detect/likelihood/position_bias": rate([likelier(a) == first(a) for a in own], groups),
@@ -34,3 +34,8 @@ def likelier(answer: Answer) -> str:
     """The word with the higher log-probability; "none" when neither has it: a tie, or NaN."""
     red, blue = (answer.options[colour] for colour in COLOURS)
     return "red" if red > blue else "blue" if blue > red else "none"
+
+
+def likely_right(answer: Answer) -> bool:
+    """Whether the likelier word is the right one."""
+    return likelier(answer) == answer.expected

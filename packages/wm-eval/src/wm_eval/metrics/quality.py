@@ -45,6 +45,11 @@ def quality(answers: Sequence[Answer]) -> dict[str, Estimate]:
     return figures
 
 
+def is_sound(answer: Answer) -> bool:
+    """Whether the answer is no loop: fewer than `DEGENERATE_FROM` of its 3-grams are repeats."""
+    return seq_rep(wm_score.encode(answer.answer)) < DEGENERATE_FROM
+
+
 def seq_rep(ids: Sequence[int], n: int = 3) -> float:
     """Share of n-grams that occurred before in the same answer, from 0 to 1 (Welleck et al. 2019).
 
