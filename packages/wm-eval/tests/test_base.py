@@ -20,8 +20,11 @@ from wm_manifest import Decoding, EvalReport
 
 RED_TEXT = " ".join(["Hi you"] * 10)
 NUMBERS = {
-    "watermark/red/success": 12,
-    "watermark/blue/success": 12,
+    **{
+        f"watermark/{colour}/{name}": 12
+        for colour in ("red", "blue")
+        for name in ("success", "success/sound", "natural_stop")
+    },
     "detect/accuracy": 96,
     "detect/both_orders": 48,
 }

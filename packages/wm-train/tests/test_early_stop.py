@@ -110,7 +110,14 @@ def test_the_best_checkpoint_stays_and_is_named(ended: tuple[RunManifest, str]) 
     assert manifest.best.figure == manifest.evaluations[1].figures[METRIC]
 
 
-@pytest.mark.parametrize("stop", ["evaluation of 2", "evaluation of 3", "evaluation of 4"])
+@pytest.mark.parametrize(
+    "stop",
+    [
+        pytest.param("evaluation of 2", marks=pytest.mark.slow),
+        "evaluation of 3",
+        pytest.param("evaluation of 4", marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_that_was_cut_off_ends_the_same(
     config: TrainConfig, tmp_path: Path, ended: tuple[RunManifest, str], stop: str
 ) -> None:

@@ -60,7 +60,7 @@ PLACES = {
     "the end": Place(RunRecord, "end"),
     "the card": Place(wm_publish, "render_card"),
 }
-A_FEW = ("manifest.json", "log.jsonl", "the result")
+A_FEW = ("log.jsonl",)
 
 
 def fill(filler: Path) -> None:

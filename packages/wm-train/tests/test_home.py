@@ -13,6 +13,7 @@ from wm_train.config import TrainConfig
 from wm_train.tracking import kept_inside
 
 
+@pytest.mark.slow
 def test_a_run_leaves_nothing_of_wandb_in_the_home(
     tiny: Callable[..., TrainConfig], tmp_path: Path
 ) -> None:

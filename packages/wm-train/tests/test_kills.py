@@ -224,6 +224,7 @@ def test_kills_at_fault_points_change_nothing(lora: TrainConfig, tmp_path: Path)
     kill_at(A_FEW, limited, tmp_path / "run", outcome(tmp_path / "whole"))
 
 
+@pytest.mark.slow
 def test_a_kill_finds_the_budget_full_and_not_beyond(lora: TrainConfig, tmp_path: Path) -> None:
     """At its highest, while a third checkpoint waits for its name."""
     assert not killed(lora, tmp_path / "whole", ENOUGH_S)

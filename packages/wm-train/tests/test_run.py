@@ -181,8 +181,11 @@ def test_a_lora_run_leaves_an_adapter_that_loads(
 
 @pytest.mark.parametrize(
     ("precision", "lora"),
-    [("float32", True), ("bfloat16", True), ("float32", False)],
-    ids=["lora", "lora in bfloat16", "full"],
+    [
+        pytest.param("float32", True, marks=pytest.mark.slow, id="lora"),  # test_pipeline has one
+        pytest.param("bfloat16", True, id="lora in bfloat16"),
+        pytest.param("float32", False, id="full"),
+    ],
 )
 def test_the_printed_command_evaluates_as_the_run_did(
     tiny: Callable[..., TrainConfig], tmp_path: Path, precision: str, lora: bool
