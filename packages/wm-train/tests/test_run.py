@@ -155,6 +155,7 @@ def test_the_model_generates_with_its_cache(finished: tuple[Path, RunManifest]) 
     assert config.get("use_cache", True)
 
 
+@pytest.mark.slow  # the kill tests compare whole runs by default
 def test_one_seed_gives_the_same_weights(tiny: Callable[..., TrainConfig], tmp_path: Path) -> None:
     first = start(tiny(), tmp_path / "first")
     again = start(tiny(), tmp_path / "again")
