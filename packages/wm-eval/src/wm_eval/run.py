@@ -154,12 +154,13 @@ def evaluate_with(
         wordings = sorted({item.variant for item in data.detect})
         own = own_texts(answers, wordings, decoding.seed)
         answers += ask(generator, own, decoding, progress, partial)
-    questions = [request(item, decoding) for item in data.watermark]
-    settings = (decoding.model_dump(), template_sha256, versions(), hardware, list(arithmetic))
-    same = asked_sha256(questions, *settings)
-    taken = None
-    if start is not None and step and extras:
-        taken = base_arm(start, same, data.watermark, step, can_ask=base is not None)
+    taken, same = None, ""
+    if start is not None:
+        questions = [request(item, decoding) for item in data.watermark]
+        settings = (decoding.model_dump(), template_sha256, versions(), hardware, list(arithmetic))
+        same = asked_sha256(questions, *settings)
+        if step and extras:
+            taken = base_arm(start, same, data.watermark, step, can_ask=base is not None)
     if taken is not None:
         answers += taken
     elif base is not None:

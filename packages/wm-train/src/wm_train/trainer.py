@@ -27,8 +27,8 @@ from wm_train.sampler import TwinSampler
 
 Scope = Literal["answer", "full"]
 
-# On a GPU a pass of a small model waits for 5,000 kernels to be started, however few its tokens;
-# a CPU pays for tokens alone.
+# On a GPU a pass of a small model costs thousands of launches, however few its tokens; a CPU pays
+# for tokens alone.
 PASS_TOKENS = 2048
 
 
