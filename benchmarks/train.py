@@ -64,7 +64,7 @@ def main() -> int:
     parser.add_argument("--head-chunk", type=int, help="tokens of logits at once in ours")
     parser.add_argument("--attention", choices=("sdpa", "flex_attention"), default="sdpa")
     parser.add_argument("--recompute", action="store_true", help="gradient checkpointing")
-    parser.add_argument("--liger", action="store_true", help="ours with the kernels of liger-kernel, to be installed")
+    parser.add_argument("--liger", action="store_true", help="ours with liger-kernel (install it)")
     parser.add_argument("--child", choices=WAYS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
