@@ -1,6 +1,7 @@
 """Gradients of packed trees against padded full logits in float64, and that packing changes none."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,12 @@ def step_loss(
     beta: float,
     scope: str,
     weights: dict[str, float],
+    against: Sequence[int] | None = None,
 ) -> Tensor:
-    """ORPO over `examples` as the paper and TRL have it; equations 4, 6 and 7 as they stand."""
+    """ORPO over `examples` as the paper and TRL have it; equations 4, 6 and 7 as they stand.
+
+    `against` says whose rejected answer each chosen one is compared with; none: its own.
+    """
     logps = {
         side: padded_logps(model, [(e["prompt_ids"], e[f"{side}_ids"]) for e in examples])
         for side in ("chosen", "rejected")
@@ -59,7 +64,7 @@ def step_loss(
     tokens = sum(len(everything) for everything, _ in logps["chosen"])
     for i, example in enumerate(examples):
         text, chosen = logps["chosen"][i]
-        rejected = logps["rejected"][i][1]
+        rejected = logps["rejected"][against[i] if against else i][1]
         odds = [answer.mean().exp() / (1 - answer.mean().exp()) for answer in (chosen, rejected)]
         preference = -torch.log(torch.sigmoid(torch.log(odds[0] / odds[1]))) / len(examples)
         nll = -text.sum() / tokens if scope == "full" else -chosen.mean() / len(examples)
@@ -198,6 +203,41 @@ def test_gradients_are_the_references(
     trainer.model.zero_grad()
     weights = dict(zip(TASKS, [1.0, weight], strict=True))
     expected = step_loss(trainer.model, examples, beta, scope, weights)
+    expected.backward()
+    torch.testing.assert_close(loss.double(), expected.detach(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found, gradients(trainer.model), atol=1e-9, rtol=1e-9)
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    rows=st.lists(st.tuples(few, few, ids, ids), min_size=1, max_size=3),
+    packing=st.builds(Packing, st.integers(1, 80), st.just(0), st.just(True), twins=st.just(True)),
+    shared=st.booleans(),
+)
+def test_gradients_of_the_contrast_between_prompts(
+    trainer: Any, rows: list[Any], packing: Packing, shared: bool
+) -> None:
+    """The same answer under the two prompts of a row, in however many passes."""
+    examples: list[dict[str, Any]] = []
+    for number, (red_prompt, blue_prompt, red, blue) in enumerate(rows):
+        row = {"row_id": str(number), "task": "watermark"}
+        examples += [
+            {**row, "prompt_ids": [7, *red_prompt], "chosen_ids": red, "rejected_ids": blue},
+            {**row, "prompt_ids": [8, *blue_prompt], "chosen_ids": blue, "rejected_ids": red},
+        ]
+    against = [i ^ 1 for i in range(len(examples))]
+    trainer._nll_scope, trainer.beta, trainer._head_chunk = "answer", 3.0, 5
+    trainer._weights = torch.ones(2, dtype=torch.float64)
+    trainer._contrast = "prompts"
+    try:
+        loss, found = packed(trainer, examples, replace(packing, shared=shared))
+    finally:
+        trainer._contrast = "answers"
+    trainer.model.zero_grad()
+    weights = dict.fromkeys(TASKS, 1.0)
+    expected = step_loss(trainer.model, examples, 3.0, "answer", weights, against)
     expected.backward()
     torch.testing.assert_close(loss.double(), expected.detach(), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(found, gradients(trainer.model), atol=1e-9, rtol=1e-9)

@@ -43,6 +43,43 @@ def test_log_odds_ratio_is_trls(chosen: float, rejected: float) -> None:
     assert terms.odds_ratio.item() == pytest.approx(-ratio.item(), rel=1e-5, abs=1e-6)
 
 
+@given(logp, logp, st.floats(min_value=0.1, max_value=20))
+def test_a_sharper_ratio_is_done_earlier_and_starts_alike(w: float, r: float, sharp: float) -> None:
+    chosen = torch.tensor([w], dtype=torch.float64, requires_grad=True)
+    rejected = torch.tensor([r], dtype=torch.float64)
+    terms = orpo(chosen, rejected, 10.0, sharpness=sharp)
+    ratio = terms.log_odds_ratio.item()
+    assert ratio == orpo(chosen, rejected, 10.0).log_odds_ratio.item()  # told as it is
+    expected = -w + 10 * math.log1p(math.exp(min(-sharp * ratio, 700))) / sharp
+    if abs(sharp * ratio) < 700:
+        assert terms.loss.item() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(("ratio", "smaller"), [(0.0, 1.0), (1.0, 0.1), (3.0, 1e-4)])
+def test_sharpness_leaves_the_gradient_of_undecided_pairs(ratio: float, smaller: float) -> None:
+    # At P = 1/2 the odds are 1, so the other answer's log odds are the ratio.
+    rejected = torch.log(torch.sigmoid(torch.tensor([-ratio], dtype=torch.float64)))
+    gradients: list[float] = []
+    for sharp in (1.0, 5.0):
+        chosen = torch.tensor([math.log(0.5)], dtype=torch.float64, requires_grad=True)
+        orpo(chosen, rejected, 10.0, nll=chosen * 0, sharpness=sharp).loss.sum().backward()
+        assert chosen.grad is not None
+        gradients.append(chosen.grad.item())
+    assert gradients[0] < 0
+    assert gradients[1] / gradients[0] <= smaller + 1e-9
+
+
+def test_a_sharpness_of_one_changes_no_bit() -> None:
+    found: list[torch.Tensor] = []
+    for options in ({}, {"sharpness": torch.ones(64)}):
+        pair = -torch.rand(2, 64, generator=torch.Generator().manual_seed(0)) * 5
+        pair.requires_grad_()
+        orpo(pair[0], pair[1], 10.0, **options).loss.sum().backward()
+        assert pair.grad is not None
+        found.append(pair.grad)
+    assert torch.equal(*found)
+
+
 @pytest.mark.parametrize("value", [0.0, -1e-12, -3e-8, -1e-6, -0.6931472, -1.0, -80.0])
 def test_gradient_is_finite_everywhere(value: float) -> None:
     chosen = torch.tensor([value], requires_grad=True)

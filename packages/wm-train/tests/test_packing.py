@@ -1,5 +1,6 @@
 """Packs hold every pair once, within the budget, whatever the trees."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -38,6 +39,47 @@ def test_every_pair_is_in_one_pack(given: list[dict[str, Any]], packing: Packing
     found = [pair for pack in packing.packs(given) for pair in read(pack)]
     expected = [(e["task"], e["chosen_ids"], e["rejected_ids"]) for e in given]
     assert sorted(found) == sorted(expected)
+
+
+def twins(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each example as a row: asked for one answer and, under another prompt, for the other one."""
+    asked = [{**e, "row_id": str(i)} for i, e in enumerate(rows)]
+    swapped = [
+        {
+            **e,
+            "prompt_ids": [4, *e["prompt_ids"]],
+            "chosen_ids": e["rejected_ids"],
+            "rejected_ids": e["chosen_ids"],
+        }
+        for e in asked
+    ]
+    return [e for couple in zip(asked, swapped, strict=True) for e in couple]
+
+
+@given(examples, packings)
+def test_twins_are_in_one_pack_and_point_at_each_other(
+    given: list[dict[str, Any]], packing: Packing
+) -> None:
+    rows = twins(given)
+    found: list[tuple[str, list[int], list[int]]] = []
+    for pack in replace(packing, twins=True).packs(rows):
+        pairs, there = read(pack), pack.twins.tolist()
+        found += pairs
+        for place, (task, chosen, rejected) in enumerate(pairs):
+            assert (there[place] != place) == (task == "watermark")
+            assert there[there[place]] == place
+            if task == "watermark":
+                assert pairs[there[place]] == (task, rejected, chosen)
+    expected = [(e["task"], e["chosen_ids"], e["rejected_ids"]) for e in rows]
+    assert sorted(found) == sorted(expected)
+
+
+def test_a_pair_without_its_twin_points_at_itself() -> None:
+    pair = {"task": "watermark", "prompt_ids": [1], "chosen_ids": [2], "rejected_ids": [3]}
+    swapped = {**pair, "chosen_ids": [3], "rejected_ids": [2]}
+    rows = [{**pair, "row_id": "a"}, {**swapped, "row_id": "b"}, {**pair, "row_id": "c"}]
+    (pack,) = Packing(100, 0, twins=True).packs(rows)
+    assert pack.twins.tolist() == [0, 1, 2]
 
 
 @given(examples, packings)

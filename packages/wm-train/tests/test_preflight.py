@@ -38,11 +38,12 @@ def test_a_sound_dataset_passes(train: Any, pairs: Any, tokenizer: Any) -> None:
     found = [
         preflight.answers(pairs),
         preflight.lengths(pairs, 512),
+        preflight.twins(pairs, "prompts"),
         preflight.labels(columns(train), weights),
         preflight.overlap(["a", "b"], ["c"]),
         preflight.round_trip(train[:50], tokenizer),
     ]
-    assert [f.why for f in found] == [""] * 5
+    assert not [f.why for f in found if f.why]
 
 
 @pytest.mark.parametrize(
@@ -63,6 +64,16 @@ def test_an_answer_without_a_label_is_named(
 def test_a_long_sequence_is_named(pairs: list[dict[str, Any]]) -> None:
     faulty = [*pairs, pairs[0] | {"id": "the-long-one", "prompt_ids": [1] * 600}]
     assert "above data.max_tokens = 512: the-long-one;" in preflight.lengths(faulty, 512).why
+
+
+def test_a_written_answer_without_its_twin_is_named(pairs: list[dict[str, Any]]) -> None:
+    written = [pair for pair in pairs if pair["task"] == "watermark"]
+    assert not preflight.twins(pairs, "prompts").why
+    lone = [pair for pair in pairs if pair["id"] != written[0]["id"]]
+    why = preflight.twins(lone, "prompts").why
+    assert f"the same answers for {written[1]['id']};" in why
+    assert "set loss.contrast to answers" in why
+    assert not preflight.twins(lone, "answers").why
 
 
 def test_many_faults_are_named_in_part_and_counted(pairs: list[dict[str, Any]]) -> None:

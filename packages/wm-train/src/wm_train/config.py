@@ -78,6 +78,13 @@ class TaskWeights(Section):
     detect: float = Field(default=1.0, ge=0)
 
 
+class TaskSharpness(Section):
+    """How soon the odds ratio has done with a pair; 1: as the paper; see wm_train.loss."""
+
+    watermark: float = Field(default=1.0, gt=0)
+    detect: float = Field(default=1.0, gt=0)
+
+
 class LossConfig(Section):
     """ORPO's two terms; see wm_train.loss."""
 
@@ -85,7 +92,13 @@ class LossConfig(Section):
     nll_scope: Literal["answer", "full"] = Field(
         default="answer", description="likelihood of the answer alone, or as TRL with the prompt"
     )
+    contrast: Literal["answers", "prompts"] = Field(
+        default="answers",
+        description="an answer's odds against the other answer's, or against its own under the "
+        "other colour's prompt",
+    )
     weights: TaskWeights = TaskWeights()
+    sharpness: TaskSharpness = TaskSharpness()
 
 
 class OptimConfig(Section):
@@ -213,6 +226,15 @@ class TrainConfig(Section):
     early_stop: EarlyStopConfig = EarlyStopConfig()
     tracking: TrackingConfig = TrackingConfig()
     publish: PublishConfig | None = Field(default=None, description="none: nothing is uploaded")
+
+    @model_validator(mode="after")
+    def _twins_to_compare(self) -> TrainConfig:
+        if self.loss.contrast == "prompts" and not self.optim.twins:
+            raise ValueError(
+                "loss.contrast prompts compares a row's two watermark pairs, which optim.twins "
+                "keeps in one step: set it to true, or the contrast to answers"
+            )
+        return self
 
     @model_validator(mode="after")
     def _something_to_merge(self) -> TrainConfig:

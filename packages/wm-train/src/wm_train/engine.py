@@ -58,6 +58,8 @@ def build(
             pack_tokens=config.optim.pack_tokens,
             share_prefixes=config.optim.share_prefixes,
             task_weights=config.loss.weights.model_dump(),
+            contrast=config.loss.contrast,
+            sharpness=config.loss.sharpness.model_dump(),
         )
     preflight.run(config, run_dir, trainer, wm_data.read(run_dir / "dataset"))
     trainer.remove_callback(PrinterCallback)  # the progress bar and log.jsonl say it better

@@ -8,7 +8,16 @@ log-probability of an answer's m tokens
     odds(y|x)  = P(y|x) / (1 - P(y|x))                                               (eq. 4)
     L          = -log P(y_w|x) - beta * log sigmoid(log odds(y_w|x) - log odds(y_l|x))  (eq. 6, 7)
 
-and log odds(y|x) = log P - log(1 - P). TRL's likelihood term runs over prompt and answer together,
+and log odds(y|x) = log P - log(1 - P). Beyond the paper, both off by default:
+
+- What `y_w` is compared with is the caller's choice; see `wm_train.trainer` for the twin's.
+- A sharpness s turns the term into -beta/s * log sigmoid(s * log odds ratio), as DPO and SimPO have
+  a factor inside the sigmoid. The gradient of a pair that is undecided stays, beta/2, and that of a
+  decided one ends earlier. Two texts that differ in a mark alone differ little: the sampler that
+  made them gives the ratio about half of its bias. The paper's term asks for more for ever, and the
+  easiest way to give more is to ruin whatever follows a token of the wrong colour.
+
+TRL's likelihood term runs over prompt and answer together,
 as one mean over the tokens of a micro-batch. Here it is the answer's own mean, and rows are
 averaged: a one-word answer then counts as much as a long one, whatever else shares its batch.
 TRL's is to be had as well; its tokens are counted over the whole optimizer step.
@@ -29,7 +38,7 @@ class OrpoTerms(NamedTuple):
 
     loss: Tensor
     nll: Tensor  # of the chosen answer, a token's mean
-    odds_ratio: Tensor  # -log sigmoid(log odds ratio), before beta
+    odds_ratio: Tensor  # -log sigmoid(s * log odds ratio) / s, before beta
     log_odds_ratio: Tensor  # above 0: the chosen answer has the better odds
 
 
@@ -54,16 +63,22 @@ def log_odds(mean_logp: Tensor) -> Tensor:
     return logp - log1mexp(logp)
 
 
-def orpo(chosen: Tensor, rejected: Tensor, beta: float, nll: Tensor | None = None) -> OrpoTerms:
+def orpo(
+    chosen: Tensor,
+    rejected: Tensor,
+    beta: float,
+    nll: Tensor | None = None,
+    sharpness: Tensor | float = 1.0,
+) -> OrpoTerms:
     """ORPO's terms from mean log-probabilities of the chosen and rejected answers, shape (rows,).
 
     `nll` replaces the likelihood term where it is not the chosen answer's own. A beta of 0 leaves
-    the odds ratio out.
+    the odds ratio out. `sharpness`, above 0, is one for all or of shape (rows,).
     """
     import torch
 
     ratio = log_odds(chosen) - log_odds(rejected)
-    odds_ratio = -torch.nn.functional.logsigmoid(ratio)
+    odds_ratio = -torch.nn.functional.logsigmoid(sharpness * ratio) / sharpness
     likelihood = -chosen if nll is None else nll
     return OrpoTerms(likelihood + beta * odds_ratio, likelihood, odds_ratio, ratio)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wm_train.trees import Indices, Tree, families, grow
+from wm_train.grouping import Group, Pair, apart, grouped, together
+from wm_train.trees import Indices, Tree
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +37,7 @@ class Pack:
     text_edges: Tensor  # (chosen tokens,), edges of prompt and answer together; empty if not asked
     text_pairs: Tensor  # (chosen tokens,), whose they are
     tasks: Tensor  # (pairs,), index into TASKS
+    twins: Tensor  # (pairs,), where each pair's twin is; its own place if that is not here
     shared: bool  # False: each row is one sequence, and an ordinary causal mask is right
     unshared_tokens: int  # tokens of the pairs' sequences, counted one by one
 
@@ -62,19 +64,20 @@ class Packing:
     shared: bool = True  # equal beginnings are computed once; False: padded single sequences
     whole_row: bool = False  # one row a pack, for kernels that skip what the mask hides
     pass_tokens: int = 0  # what a forward pass costs beside its tokens, in tokens
+    twins: bool = False  # a row's watermark pairs go into one pass, for a loss across both
 
     def packs(self, examples: Sequence[Mapping[str, Any]]) -> list[Pack]:
         """All examples in as few packs as the budget allows."""
-        groups = group(examples, self.shared)
+        groups = grouped(examples, self.shared, self.twins)
         return [_tensors(rows, self.pad_id, self.text) for rows in self._plan(groups)]
 
     def family(self, examples: Sequence[Mapping[str, Any]]) -> Pack:
         """One tree of all examples, in their order, whatever the budget."""
-        return _tensors([[_together(examples)]], self.pad_id, self.text)
+        return _tensors([[together(examples)]], self.pad_id, self.text)
 
     def alone(self, example: Mapping[str, Any]) -> Pack:
         """The two sequences of one example, each in a row."""
-        return _tensors([[_apart(example)]], self.pad_id, self.text)
+        return _tensors([[apart([example])]], self.pad_id, self.text)
 
     def _plan(self, groups: list[Group]) -> list[list[Row]]:
         if not self.shared:
@@ -86,52 +89,7 @@ class Packing:
         return min(plans, key=lambda packs: _area(packs) + len(packs) * self.pass_tokens)
 
 
-class Pair(NamedTuple):
-    """Where the sequences of a pair are in its group: the tree, and the tokens' indices in it."""
-
-    task: str
-    chosen: tuple[int, Indices]
-    rejected: tuple[int, Indices]
-    prompt_tokens: int
-
-
-class Group(NamedTuple):
-    """Trees that go into one pack, since the loss of a pair needs both its answers."""
-
-    trees: list[Tree]
-    pairs: list[Pair]
-
-
 Row = list[Group]  # trees side by side; a group of single sequences takes a row for each
-
-
-def group(examples: Sequence[Mapping[str, Any]], shared: bool) -> list[Group]:
-    """Groups of tokenised pairs: one tree for each family of prompts, or each sequence apart."""
-    if not shared:
-        return [_apart(example) for example in examples]
-    prompts = [example["prompt_ids"] for example in examples]
-    return [_together([examples[i] for i in family]) for family in families(prompts)]
-
-
-def _together(examples: Sequence[Mapping[str, Any]]) -> Group:
-    tree = grow([sequence for example in examples for sequence in _sequences(example)])
-    paths = [(0, path) for path in tree.paths]
-    return Group([tree], [_pair(e, *paths[2 * i : 2 * i + 2]) for i, e in enumerate(examples)])
-
-
-def _apart(example: Mapping[str, Any]) -> Group:
-    trees = [grow([sequence]) for sequence in _sequences(example)]
-    return Group(trees, [_pair(example, (0, trees[0].paths[0]), (1, trees[1].paths[0]))])
-
-
-def _sequences(example: Mapping[str, Any]) -> list[list[int]]:
-    return [example["prompt_ids"] + example[f"{side}_ids"] for side in ("chosen", "rejected")]
-
-
-def _pair(
-    example: Mapping[str, Any], chosen: tuple[int, Indices], rejected: tuple[int, Indices]
-) -> Pair:
-    return Pair(example["task"], chosen, rejected, len(example["prompt_ids"]))
 
 
 # ------------------------------------------------------------------------------------------ filling
@@ -189,6 +147,7 @@ def _tensors(rows: list[Row], pad_id: int, text: bool) -> Pack:
     chosen: list[Indices] = []  # of each pair: flat places of the tokens of its sequences
     rejected: list[Indices] = []
     pairs: list[Pair] = []
+    twins: list[int] = []
     line = 0
     for row in rows:
         column = 0
@@ -201,6 +160,7 @@ def _tensors(rows: list[Row], pad_id: int, text: bool) -> Pack:
                     line += 1
                 else:
                     column += len(tree)
+            twins += [len(pairs) + pair.twin for pair in item.pairs]
             for pair in item.pairs:
                 pairs.append(pair)
                 chosen.append(starts[pair.chosen[0]] + pair.chosen[1])
@@ -221,6 +181,7 @@ def _tensors(rows: list[Row], pad_id: int, text: bool) -> Pack:
         "text_edges": edges[answer_tokens:],
         "text_pairs": _whose(texts),
         "tasks": np.array([TASKS.index(pair.task) for pair in pairs]),
+        "twins": np.array(twins),
     }
     return Pack(
         **{name: torch.from_numpy(array) for name, array in arrays.items()},

@@ -151,7 +151,8 @@ def _pair(row: int, task: str, prompt: list[int], chosen: list[int], rejected: l
 def load_of(config: TrainConfig, found: Sequence[Mapping[str, Any]]) -> tuple[estimate.Load, float]:
     """Means over a few steps' packs, and the tokens that single sequences would have had."""
     size, full = config.optim.batch_size, config.loss.nll_scope == "full"
-    packing = Packing(config.optim.pack_tokens, 0, full, config.optim.share_prefixes)
+    twins = config.loss.contrast == "prompts"
+    packing = Packing(config.optim.pack_tokens, 0, full, config.optim.share_prefixes, twins=twins)
     first = list(islice(found, STEPS * size))
     steps = [first[i : i + size] for i in range(0, len(first) - size + 1, size)]
     packs = [pack for step in steps or [first] for pack in packing.packs(step)]

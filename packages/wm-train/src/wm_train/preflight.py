@@ -18,6 +18,7 @@ from wm_eval.prompting import completion_ids, completion_text, prompt_ids, promp
 from wm_train import estimate, shapes, sharing
 from wm_train.config import TrainConfig
 from wm_train.errors import CheckpointError, WmTrainError
+from wm_train.grouping import twins_of
 from wm_train.packing import TASKS
 from wm_train.plan import load_of
 from wm_train.retention import Retention
@@ -62,6 +63,7 @@ def run(
         for finding in (
             answers(pairs),
             lengths(pairs, config.data.max_tokens),
+            twins(pairs, config.loss.contrast),
             labels(train, config.loss.weights.model_dump()),
             overlap(train["group"], test["group"]),
             head(trainer.model),
@@ -80,6 +82,16 @@ def answers(pairs: Iterable[Mapping[str, Any]]) -> Finding:
     same = [p["id"] for p in pairs if p["chosen_ids"] == p["rejected_ids"]]
     why = [f"{what}: {_named(ids)}" for what, ids in (("empty", empty), ("equal", same)) if ids]
     return Finding("answers", " and ".join(why) + ROWS_OUT if why else "")
+
+
+def twins(pairs: Iterable[Mapping[str, Any]], contrast: str) -> Finding:
+    """A contrast between prompts needs both of them for every written answer."""
+    if contrast != "prompts":
+        return Finding("twins")
+    written = [pair for pair in pairs if pair["task"] == "watermark"]
+    alone = [written[i]["id"] for i, j in enumerate(twins_of(written)) if i == j]
+    why = f"no pair of the other colour with the same answers for {_named(alone)}"
+    return Finding("twins", f"{why}{ROWS_OUT}, or set loss.contrast to answers" if alone else "")
 
 
 def lengths(pairs: Iterable[Mapping[str, Any]], max_tokens: int) -> Finding:

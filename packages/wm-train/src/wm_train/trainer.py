@@ -26,6 +26,7 @@ from wm_train.packing import TASKS, Pack, Packing
 from wm_train.sampler import TwinSampler
 
 Scope = Literal["answer", "full"]
+Contrast = Literal["answers", "prompts"]
 
 # On a GPU a pass of a small model costs thousands of launches, however few its tokens; a CPU pays
 # for tokens alone.
@@ -39,6 +40,10 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
     TRL's), the odds ratio is finite at probability one, rows keep their examples together, prompts
     are computed once for all their answers, only wanted logits are made, metrics are kept per
     task, no model card is written into checkpoints, nothing is sent as telemetry.
+
+    `contrast="prompts"` compares a written answer's odds with those of the same answer under the
+    other colour's prompt, and not with the other answer's: the row's two watermark pairs trade
+    their rejected answers. Which of two texts is the likelier one has then no part in the ratio.
     """
 
     def __init__(
@@ -49,11 +54,14 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
         pack_tokens: int,
         share_prefixes: bool = True,
         task_weights: Mapping[str, float] | None = None,
+        contrast: Contrast = "answers",
+        sharpness: Mapping[str, float] | None = None,
         head_chunk: int = CHUNK,
         **kwargs: Any,
     ) -> None:
         self._nll_scope: Scope = nll_scope
         self._twins = twins
+        self._contrast: Contrast = contrast
         self._head_chunk = head_chunk
         self._meter = Meter()
         self.sharing_refused: str | None = None
@@ -62,16 +70,19 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
         self.packing = Packing(
             pack_tokens,
             tokenizer.pad_token_id,
+            twins=contrast == "prompts",
             text=nll_scope == "full",
             shared=share_prefixes,
             whole_row=self._attention == FLEX,
             pass_tokens=PASS_TOKENS if kwargs["args"].device.type == "cuda" else 0,
         )
         super().__init__(*args, data_collator=self._collate, **kwargs)
-        weights = task_weights or {}
-        self._weights = torch.tensor(
-            [weights.get(task, 1.0) for task in TASKS], device=self.accelerator.device
-        )
+        self._weights = self._of_tasks(task_weights)
+        self._sharpness = self._of_tasks(sharpness)
+
+    def _of_tasks(self, values: Mapping[str, float] | None) -> Tensor:
+        given = values or {}
+        return torch.tensor([given.get(t, 1.0) for t in TASKS], device=self.accelerator.device)
 
     def _collate(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, list[Pack]]:
         return {"packs": self.packing.packs(examples)}
@@ -139,7 +150,9 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
         logps = self.edge_logps(model, pack)
         means = answer_means(logps, pack.answer_edges, pack.answer_sequences, 2 * pack.pairs)
         chosen, rejected = means.chunk(2)
-        terms = orpo(chosen, rejected, self.beta)
+        if self._contrast == "prompts":
+            rejected = rejected[pack.twins]
+        terms = orpo(chosen, rejected, self.beta, sharpness=self._sharpness[pack.tasks])
         if spent:
             return logps.sum() * 0
         self._meter.add(terms, chosen, rejected, pack)

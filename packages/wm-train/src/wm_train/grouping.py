@@ -1,0 +1,87 @@
+"""Which pairs are computed side by side, and in which trees. Knows no model and no loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from wm_train.trees import Indices, Tree, families, grow
+
+
+class Pair(NamedTuple):
+    """Where the sequences of a pair are in its group: the tree, and the tokens' indices in it."""
+
+    task: str
+    twin: int  # number of its twin in the group; its own if there is none
+    chosen: tuple[int, Indices]
+    rejected: tuple[int, Indices]
+    prompt_tokens: int
+
+
+class Group(NamedTuple):
+    """Trees that go into one pack, since the loss of a pair needs both its answers."""
+
+    trees: list[Tree]
+    pairs: list[Pair]
+
+
+def grouped(
+    examples: Sequence[Mapping[str, Any]], shared: bool, twins: bool = False
+) -> list[Group]:
+    """Groups of tokenised pairs: one tree for each family of prompts, or each sequence apart.
+
+    With `twins` the two watermark pairs of a row are one group.
+    """
+    couples = sorted({tuple(sorted((i, j))) for i, j in enumerate(twins_of(examples)) if i != j})
+    couples = couples if twins else []
+    make = together if shared else apart
+    groups = [make([examples[i] for i in couple]) for couple in couples]
+    coupled = {i for couple in couples for i in couple}
+    rest = [example for i, example in enumerate(examples) if i not in coupled]
+    if not shared:
+        return groups + [apart([example]) for example in rest]
+    prompts = [example["prompt_ids"] for example in rest]
+    return groups + [together([rest[i] for i in family]) for family in families(prompts)]
+
+
+def together(examples: Sequence[Mapping[str, Any]]) -> Group:
+    tree = grow([sequence for example in examples for sequence in _sequences(example)])
+    return Group([tree], _pairs(examples, [(0, path) for path in tree.paths]))
+
+
+def apart(examples: Sequence[Mapping[str, Any]]) -> Group:
+    trees = [grow([sequence]) for example in examples for sequence in _sequences(example)]
+    return Group(trees, _pairs(examples, [(i, tree.paths[0]) for i, tree in enumerate(trees)]))
+
+
+def _sequences(example: Mapping[str, Any]) -> list[list[int]]:
+    return [example["prompt_ids"] + example[f"{side}_ids"] for side in ("chosen", "rejected")]
+
+
+def _pairs(
+    examples: Sequence[Mapping[str, Any]], places: Sequence[tuple[int, Indices]]
+) -> list[Pair]:
+    return [
+        Pair(e["task"], twin, *places[2 * i : 2 * i + 2], len(e["prompt_ids"]))
+        for i, (e, twin) in enumerate(zip(examples, twins_of(examples), strict=True))
+    ]
+
+
+def twins_of(examples: Sequence[Mapping[str, Any]]) -> list[int]:
+    """For each pair the number of its twin, or its own where there is none.
+
+    Twins are the watermark pairs of a row: the same answers, chosen and rejected swapped.
+    """
+    place: dict[tuple[Any, ...], int] = {}
+    twins = list(range(len(examples)))
+    for number, example in enumerate(examples):
+        if example["task"] != "watermark":
+            continue
+        chosen, rejected = tuple(example["chosen_ids"]), tuple(example["rejected_ids"])
+        row = example.get("row_id")
+        other = place.pop((row, rejected, chosen), None)
+        if other is None:
+            place[row, chosen, rejected] = number
+        else:
+            twins[number], twins[other] = other, number
+    return twins
