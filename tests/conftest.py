@@ -16,6 +16,7 @@ def hub_env(tmp_path_factory: pytest.TempPathFactory, hub_server: Any) -> Iterat
             "HF_HOME": str(tmp_path_factory.mktemp("hf-home")),
             "HF_HUB_DISABLE_XET": "1",  # the test hub has none
             "WANDB_MODE": "offline",
+            "OMP_NUM_THREADS": "1",  # two workers share the cores
             "PATH": "/usr/bin:/bin",
             "COLUMNS": "80",
         }

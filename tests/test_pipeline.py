@@ -23,6 +23,7 @@ def call(*command: str, cwd: Path, code: int = 0) -> subprocess.CompletedProcess
     """Run one of our commands as a user would, and expect its exit code."""
     script = Path(sys.executable).parent / command[0]
     env = {"PATH": "/usr/bin:/bin", "HOME": str(cwd), "HF_HUB_OFFLINE": "1", "COLUMNS": "80"}
+    env["OMP_NUM_THREADS"] = "1"  # as everywhere in the tests: two workers share the cores
     done = subprocess.run(
         [str(script), *command[1:]], cwd=cwd, env=env, capture_output=True, text=True, timeout=250
     )

@@ -15,6 +15,7 @@ import pytest
 import wm_score
 from wm_eval import WmEvalError, evaluate, items
 from wm_eval.generator import Reply, Request
+from wm_eval.page import write_page
 from wm_manifest import EvalReport
 
 calibration = importlib.import_module("wm_eval.metrics.calibration")
@@ -154,11 +155,13 @@ def test_the_model_is_asked_about_what_it_wrote_and_earned(
 
 
 def test_unmarked_texts_are_false_positives_where_the_rule_fires(
-    own_dataset_dir: Path, run_script: Callable[..., EvalReport]
+    own_dataset_dir: Path, run_script: Callable[..., EvalReport], tmp_path: Path
 ) -> None:
     add_unmarked(own_dataset_dir, [BLUE] * 100 + [NONE] * 300)
     data = items.read(own_dataset_dir)
-    figures = run_script(lambda request: RED, data=data).figures
+    figures = run_script(lambda request: RED, data=data, out=tmp_path).figures
+    assert "ROC: blue against unmarked texts" in write_page(tmp_path).read_text("utf-8")
+    assert (tmp_path / "plots/roc-red-unmarked.svg").is_file()
     assert figures["unmarked/blue_false_positives"].value == 0.25
     assert figures["unmarked/red_false_positives"].value == 3 / 400, "never below 3 / n"
     assert (figures["unmarked/red_false_positives"].high or 0) >= 3 / 400

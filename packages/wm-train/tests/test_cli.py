@@ -38,6 +38,10 @@ CASES = {
     "unknown option": (["--preset", "demo", "--optim.learningrate", "1"], "--optim.learning_rate"),
     "wrong type": (["--preset", "demo", "--optim.steps", "many"], "--optim.steps: Input should be"),
     "out of range": (["--preset", "demo", "--model.lora.r", "0"], "--model.lora.r: Input should"),
+    "no twins to compare": (
+        ["--preset", "demo", "--loss.contrast", "prompts", "--optim.no-twins"],
+        "loss.contrast prompts compares a row's two watermark pairs",
+    ),
     "rows do not fit": (["--preset", "demo", "--optim.batch_size", "16"], "take 12 or 18"),
     "missing data folder": (["--preset", "path.yaml"], "nowhere: no such folder"),
     "unknown recipe": (["--preset", "demo", "--data.recipe", "dmeo"], "dmeo"),

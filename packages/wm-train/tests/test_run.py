@@ -166,8 +166,10 @@ def test_one_seed_gives_the_same_weights(tiny: Callable[..., TrainConfig], tmp_p
 def test_a_lora_run_leaves_an_adapter_that_loads(
     tiny: Callable[..., TrainConfig], tmp_path: Path
 ) -> None:
-    config = tiny(model={"lora": {"r": 2, "alpha": 4, "dropout": 0.1}})
+    loss = {"contrast": "prompts", "beta": 30.0, "sharpness": {"watermark": 3.0, "detect": 1.0}}
+    config = tiny(model={"lora": {"r": 2, "alpha": 4, "dropout": 0.1}}, loss=loss)
     manifest = start(config, tmp_path / "lora")
+    assert loss.items() <= manifest.config["loss"].items()
     folder = tmp_path / "lora/adapter"
     assert manifest.output == "adapter"
     assert not (tmp_path / "lora/model").exists()

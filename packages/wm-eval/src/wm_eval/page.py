@@ -55,14 +55,7 @@ def plots(
     """All plots for which there are data; curves over steps if `history` has more than one."""
     shares = {arm: [a.share("red") for a in select(answers, "watermark", arm)] for arm in ARMS}
     found = [Plot("shares", "Share of red tokens, each answer", drawing.dots(shares))]
-    found += [
-        Plot(
-            f"roc-{colour}",
-            f"ROC: {colour} against neutral",
-            drawing.roc(*shares_of(answers, colour)),
-        )
-        for colour in COLOURS
-    ]
+    found += roc_plots(answers)
     stated = "Detect: stated probability of red, and share that is red"
     found += [Plot("reliability", stated, reliability_plot(answers)), *level_plots(report)]
     if len(history) > 1:
@@ -107,12 +100,25 @@ def spread(answers: Sequence[Answer], most: int) -> list[Answer]:
     return picked
 
 
-def shares_of(answers: Sequence[Answer], colour: str) -> tuple[list[float], list[float]]:
-    """Shares of the colour in its own arm and in the neutral one."""
-    own, plain = (
-        [a.share(colour) for a in select(answers, "watermark", arm)] for arm in (colour, "neutral")
-    )
-    return own, plain
+def roc_plots(answers: Sequence[Answer]) -> list[Plot]:
+    """Each colour's arm against the neutral arm and, where there are any, unmarked texts."""
+    neutral = select(answers, "watermark", "neutral")
+    unmarked = select(answers, "unmarked", origin="none")
+    against = [("", "neutral", neutral)]
+    if unmarked:
+        against.append(("-unmarked", "unmarked texts", unmarked))
+    return [
+        Plot(
+            f"roc-{colour}{ending}",
+            f"ROC: {colour} against {name}",
+            drawing.roc(
+                [a.share(colour) for a in select(answers, "watermark", colour)],
+                [a.share(colour) for a in plain],
+            ),
+        )
+        for ending, name, plain in against
+        for colour in COLOURS
+    ]
 
 
 def reliability_plot(answers: Sequence[Answer]) -> str:

@@ -81,7 +81,7 @@ class TaskWeights(Section):
 class TaskSharpness(Section):
     """How soon the odds ratio has done with a pair; 1: as the paper; see wm_train.loss."""
 
-    watermark: float = Field(default=1.0, gt=0)
+    watermark: float = Field(default=1.0, gt=0, description="larger: a decided pair is let go")
     detect: float = Field(default=1.0, gt=0)
 
 

@@ -32,8 +32,7 @@ def grouped(
 
     With `twins` the two watermark pairs of a row are one group.
     """
-    couples = sorted({tuple(sorted((i, j))) for i, j in enumerate(twins_of(examples)) if i != j})
-    couples = couples if twins else []
+    couples = [(i, j) for i, j in enumerate(twins_of(examples)) if i < j] if twins else []
     make = together if shared else apart
     groups = [make([examples[i] for i in couple]) for couple in couples]
     coupled = {i for couple in couples for i in couple}
@@ -45,11 +44,13 @@ def grouped(
 
 
 def together(examples: Sequence[Mapping[str, Any]]) -> Group:
+    """All sequences of the pairs in one tree."""
     tree = grow([sequence for example in examples for sequence in _sequences(example)])
     return Group([tree], _pairs(examples, [(0, path) for path in tree.paths]))
 
 
 def apart(examples: Sequence[Mapping[str, Any]]) -> Group:
+    """Each sequence of the pairs by itself."""
     trees = [grow([sequence]) for example in examples for sequence in _sequences(example)]
     return Group(trees, _pairs(examples, [(i, tree.paths[0]) for i, tree in enumerate(trees)]))
 
@@ -62,7 +63,7 @@ def _pairs(
     examples: Sequence[Mapping[str, Any]], places: Sequence[tuple[int, Indices]]
 ) -> list[Pair]:
     return [
-        Pair(e["task"], twin, *places[2 * i : 2 * i + 2], len(e["prompt_ids"]))
+        Pair(e["task"], twin, places[2 * i], places[2 * i + 1], len(e["prompt_ids"]))
         for i, (e, twin) in enumerate(zip(examples, twins_of(examples), strict=True))
     ]
 
