@@ -51,10 +51,12 @@ def step_loss(
     scope: str,
     weights: dict[str, float],
     against: Sequence[int] | None = None,
+    sharpness: float = 1.0,
 ) -> Tensor:
     """ORPO over `examples` as the paper and TRL have it; equations 4, 6 and 7 as they stand.
 
     `against` says whose rejected answer each chosen one is compared with; none: its own.
+    `sharpness` stands inside the sigmoid, and is divided by.
     """
     logps = {
         side: padded_logps(model, [(e["prompt_ids"], e[f"{side}_ids"]) for e in examples])
@@ -66,7 +68,8 @@ def step_loss(
         text, chosen = logps["chosen"][i]
         rejected = logps["rejected"][against[i] if against else i][1]
         odds = [answer.mean().exp() / (1 - answer.mean().exp()) for answer in (chosen, rejected)]
-        preference = -torch.log(torch.sigmoid(torch.log(odds[0] / odds[1]))) / len(examples)
+        ratio = sharpness * torch.log(odds[0] / odds[1])
+        preference = -torch.log(torch.sigmoid(ratio)) / sharpness / len(examples)
         nll = -text.sum() / tokens if scope == "full" else -chosen.mean() / len(examples)
         total = total + weights[example["task"]] * (nll + beta * preference)
     return total
@@ -230,14 +233,15 @@ def test_gradients_of_the_contrast_between_prompts(
     against = [i ^ 1 for i in range(len(examples))]
     trainer._nll_scope, trainer.beta, trainer._head_chunk = "answer", 3.0, 5
     trainer._weights = torch.ones(2, dtype=torch.float64)
-    trainer._contrast = "prompts"
+    plain = trainer._sharpness
+    trainer._contrast, trainer._sharpness = "prompts", torch.tensor([2.5, 1.0])
     try:
         loss, found = packed(trainer, examples, replace(packing, shared=shared))
     finally:
-        trainer._contrast = "answers"
+        trainer._contrast, trainer._sharpness = "answers", plain
     trainer.model.zero_grad()
     weights = dict.fromkeys(TASKS, 1.0)
-    expected = step_loss(trainer.model, examples, 3.0, "answer", weights, against)
+    expected = step_loss(trainer.model, examples, 3.0, "answer", weights, against, 2.5)
     expected.backward()
     torch.testing.assert_close(loss.double(), expected.detach(), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(found, gradients(trainer.model), atol=1e-9, rtol=1e-9)
