@@ -47,6 +47,8 @@ def records(path: Path) -> Iterator[Any]:
             place += left
             continue
         length, kind = int.from_bytes(content[place + 4 : place + 6], "little"), content[place + 6]
+        if place + HEAD + length > len(content):  # it is being written
+            return
         parts += content[place + HEAD : place + HEAD + length]
         place += HEAD + length
         if kind in (WHOLE, LAST):
@@ -96,7 +98,13 @@ def twice(tmp_path_factory: pytest.TempPathFactory, dataset_dir: Path) -> Path:
 
 
 def files_of(folder: Path) -> list[Path]:
-    return sorted(folder.glob("wandb/offline-run-*/*.wandb"))
+    """The offline runs' files, whole: W&B's process still writes when `finish` has returned."""
+    files = sorted(folder.glob("wandb/offline-run-*/*.wandb"))
+    ends = time.monotonic() + 60
+    while not all(of(path, "exit") for path in files):
+        assert time.monotonic() < ends, "W&B has not closed its file"
+        time.sleep(0.02)
+    return files
 
 
 def test_both_attempts_are_one_run_and_say_which_they_are(twice: Path) -> None:
