@@ -158,6 +158,8 @@ def report(files: Sequence[str], options: argparse.Namespace, against: NullLike)
 def score_rows(files: Sequence[str], options: argparse.Namespace, against: NullLike) -> set[str]:
     """Rows of JSON lines, written back in order with their figures; one row in memory."""
     seen: set[str] = set()
+    watched = sys.stdout.isatty()
+    sys.stdout.flush()
     for name in files:
         with reading.opened(name) as file:
             lines = reading.rows(file, name, options.jsonl, options.errors)
@@ -165,6 +167,8 @@ def score_rows(files: Sequence[str], options: argparse.Namespace, against: NullL
                 record = records.measure(name, [text], against, options.min_counted)
                 seen.add(record["verdict"])
                 write(rows.with_record(line, record) + "\n")
+                if watched:
+                    sys.stdout.flush()
     sys.stdout.flush()
     return seen
 
@@ -254,5 +258,4 @@ def row_size(row: tuple[str, str]) -> int:
 
 def write(text: str) -> None:
     """To standard output as UTF-8, whatever the locale; what UTF-8 cannot hold as U+FFFD."""
-    sys.stdout.flush()
     sys.stdout.buffer.write(text.encode("utf-8", "replace"))

@@ -11,6 +11,7 @@ from wm_score.counting import chunks
 from wm_score.errors import InputError
 from wm_score.null import Null, distinct
 from wm_score.rate import highest_rate
+from wm_score.rule import tally
 from wm_score.tables import BASE_TOKENS, counted
 from wm_score.tokenizer import encode
 
@@ -61,12 +62,17 @@ def evidence(text: str, null: NullLike = DEFAULT) -> Evidence:
     >>> found.red_p > 0.05, found.blue_p > 0.05
     (True, True)
     """
-    return evidence_of(distinct_ids(text), null)
+    once = tally({token_id for chunk in chunks(text) for token_id in encode(chunk)})
+    return standing(once.even, once.odd, null)
 
 
 def evidence_of(ids: Iterable[int], null: NullLike = DEFAULT) -> Evidence:
     """The same for counted ids."""
-    even, odd = distinct(ids)
+    return standing(*distinct(ids), null)
+
+
+def standing(even: int, odd: int, null: NullLike = DEFAULT) -> Evidence:
+    """The same for numbers of distinct counted ids."""
     against = choose(null)
     cautious = null == DEFAULT
     ps = [one.cautious_p(even, odd) if cautious else one.p(even, odd) for one in against]
@@ -106,15 +112,6 @@ def lowest_p(null: NullLike) -> float:
     return max(
         highest_rate(0, one.pieces) if cautious else 1 / (1 + one.pieces) for one in choose(null)
     )
-
-
-def distinct_ids(text: str) -> set[int]:
-    """The counted ids that occur in a text: a set, so that a long one takes no more memory."""
-    table = counted()
-    found: set[int] = set()
-    for chunk in chunks(text):
-        found.update(encode(chunk))
-    return {i for i in found if i < BASE_TOKENS and table[i]}
 
 
 def counted_ids(text: str) -> list[int]:

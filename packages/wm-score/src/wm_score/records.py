@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from wm_score.counting import chunks, count
-from wm_score.proof import NullLike, evidence_of
-from wm_score.rule import Score, is_counted
+from wm_score.counting import chunks
+from wm_score.proof import NullLike, standing
+from wm_score.rule import Score, tally
 from wm_score.tables import CODEBOOK
 from wm_score.tokenizer import encode
 
@@ -23,11 +23,12 @@ def measure(name: str, text: Iterable[str], null: NullLike, fewest: int) -> dict
     once: set[int] = set()
     for part in text:
         for chunk in chunks(part):
-            found = count(chunk)
+            ids = encode(chunk)
+            found = tally(ids)
             even, odd, ignored = even + found.even, odd + found.odd, ignored + found.ignored
-            once.update(encode(chunk))
-    total = Score(even, odd, ignored)
-    proof = evidence_of((i for i in once if is_counted(i)), null)
+            once.update(ids)
+    total, distinct = Score(even, odd, ignored), tally(once)
+    proof = standing(distinct.even, distinct.odd, null)
     enough = total.counted >= fewest
     return {
         "input": name,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import cache
 
 from wm_score.errors import UnknownTokenError
 from wm_score.tables import BASE_TOKENS, VOCABULARY_SIZE, counted
 
 THRESHOLD_PERCENT = 55
+FIELD = (1 << 20) - 1  # the highest of each of three counts in one integer
 
 
 @dataclass(frozen=True)
@@ -94,3 +96,23 @@ def score_ids(ids: Iterable[int]) -> Score:
         else:
             even += 1
     return Score(even, odd, ignored)
+
+
+def tally(ids: Collection[int]) -> Score:
+    """`score_ids` of ids that `encode` made: the same, faster, and nothing is checked.
+
+    >>> tally({785, 88006, 11})
+    Score(even=1, odd=1, ignored=1)
+    """
+    if len(ids) > FIELD:
+        return score_ids(ids)
+    packed = sum(map(_adds().__getitem__, ids))
+    return Score(packed & FIELD, packed >> 20 & FIELD, packed >> 40)
+
+
+@cache
+def _adds() -> list[int]:
+    """By id, what it adds to three counts of 20 bits in one integer: even, odd, ignored."""
+    table, parities = counted(), (1, 1 << 20)
+    base = [parities[i & 1] if table[i] else 1 << 40 for i in range(BASE_TOKENS)]
+    return base + [1 << 40] * (VOCABULARY_SIZE - BASE_TOKENS)

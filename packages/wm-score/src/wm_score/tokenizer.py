@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 
 from wm_score.bpe import bpe
 from wm_score.errors import UnknownTokenError
@@ -26,13 +27,12 @@ def encode(text: str) -> list[int]:
     [151667]
     """
     ids: list[int] = []
-    extend, known = ids.extend, MEMO.__getitem__
+    known = MEMO.__getitem__
     for place, segment in enumerate(segments(text)):
         if place % 2:
             ids.append(ADDED_IDS[segment])
         elif segment:
-            for found in map(known, pieces(segment)):
-                extend(found)
+            ids.extend(chain.from_iterable(map(known, pieces(segment))))
     return ids
 
 
