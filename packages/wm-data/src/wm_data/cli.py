@@ -108,7 +108,7 @@ def audit(
     from wm_data.audit import audit as judge
     from wm_data.progress import tracked
     from wm_data.recipe import recipe_of
-    from wm_data.report import write_report
+    from wm_data.report import null_figures, write_report
     from wm_data.show import verdicts
     from wm_data.sources import open_source
     from wm_data.workers import cores
@@ -117,8 +117,9 @@ def audit(
     opened = [open_source(item, seed, on_bad_row) for item in recipe.sources]
     rows = (row for item in opened for row in item.rows)
     measured = list(judge(tracked(rows, "auditing rows", True), recipe.audit, cores()))
-    write_report(measured, source, out, overwrite)
-    Console().print(*verdicts(measured), f"written: {out / 'audit.html'}", sep="\n")
+    null = null_figures(measured)
+    write_report(measured, null, source, out, overwrite)
+    Console().print(*verdicts(measured, null), f"written: {out / 'audit.html'}", sep="\n")
 
 
 @app.command

@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -24,8 +25,29 @@ LENGTHS: dict[str, Callable[[str, wm_score.Score], int]] = {
     "counted tokens": lambda text, score: score.counted,
 }
 
+EVIDENCE_ROWS = 2_000  # enough for two digits; evidence takes six times as long as a count
+LEVEL = 0.01
 
-def write_report(measured: Sequence[Measured], name: str, out: Path, overwrite: bool) -> None:
+
+@dataclass(frozen=True)
+class NullFigures:
+    """What the null of unmarked text alone, without the rule's threshold, says of the answers.
+
+    `chance` is that of a red answer being the more surprising one for red (0.5 tells nothing),
+    `right` the best threshold's accuracy; `red` and `blue` are the shares of answers whose own
+    colour has a p of at most LEVEL.
+    """
+
+    rows: int
+    chance: float
+    right: float
+    red: float
+    blue: float
+
+
+def write_report(
+    measured: Sequence[Measured], null: NullFigures, name: str, out: Path, overwrite: bool
+) -> None:
     """Write `audit.html`, `shares.png` and `lengths.png` into the folder `out`."""
     kept = [item for item in measured if item.kept]
     found = Counter(item.reason for item in measured if not item.kept)
@@ -43,6 +65,11 @@ def write_report(measured: Sequence[Measured], name: str, out: Path, overwrite: 
             ("length in", "red answer longer", "right by threshold"),
             [(unit, f"{chance:.3f}", f"{right:.3f}") for unit, chance, right in lengths],
         ),
+        null_rows=f"{null.rows:,}",
+        null=_table(
+            ("red speaks more for red", "right by threshold", "red p <= .01", "blue p <= .01"),
+            [(f"{null.chance:.3f}", f"{null.right:.3f}", f"{null.red:.1%}", f"{null.blue:.1%}")],
+        ),
     )
     with staged(out, overwrite) as folder:
         (folder / "audit.html").write_text(page, encoding="utf-8", newline="\n")
@@ -58,6 +85,26 @@ def length_figures(kept: Sequence[Measured]) -> list[tuple[str, float, float]]:
         blue = [length(item.row.blue_answer, item.blue) for item in kept]
         figures.append((unit, auc(red, blue), best_accuracy(red, blue)))
     return figures
+
+
+def null_figures(measured: Sequence[Measured]) -> NullFigures:
+    """How well p-values against unmarked text separate the colours of rows that are kept.
+
+    Over EVIDENCE_ROWS of them at most, evenly spread.
+    """
+    kept = [item for item in measured if item.kept]
+    chosen = kept[:: -(-len(kept) // EVIDENCE_ROWS) or 1]
+    red = [wm_score.evidence(item.row.red_answer) for item in chosen]
+    blue = [wm_score.evidence(item.row.blue_answer) for item in chosen]
+    surprise = [[one.blue_p - one.red_p for one in found] for found in (red, blue)]
+    n = max(len(chosen), 1)
+    return NullFigures(
+        rows=len(chosen),
+        chance=auc(*surprise),
+        right=best_accuracy(*surprise),
+        red=sum(one.red_p <= LEVEL for one in red) / n,
+        blue=sum(one.blue_p <= LEVEL for one in blue) / n,
+    )
 
 
 def _draw_shares(measured: Sequence[Measured], path: Path) -> None:

@@ -14,7 +14,7 @@ from wm_data.audit import REASONS, Measured
 from wm_data.bands import BAND_REASONS
 from wm_data.dataset import Dataset
 from wm_data.generate import Generated
-from wm_data.report import length_figures
+from wm_data.report import NullFigures, length_figures
 from wm_data.unmarked import TEXT_REASONS
 from wm_manifest import DatasetManifest
 
@@ -79,8 +79,8 @@ def _unmarked(manifest: DatasetManifest) -> list[RenderableType]:
     return [table]
 
 
-def verdicts(measured: Sequence[Measured]) -> list[RenderableType]:
-    """Rows by reason, and how far a length alone tells the colours apart."""
+def verdicts(measured: Sequence[Measured], null: NullFigures) -> list[RenderableType]:
+    """Rows by reason; how far a length alone, and unmarked text alone, tell the colours apart."""
     kept = [item for item in measured if item.kept]
     found = Counter(item.reason or "sound" for item in measured)
     table = Table(title=f"{len(measured):,} rows", title_justify="left")
@@ -94,7 +94,16 @@ def verdicts(measured: Sequence[Measured]) -> list[RenderableType]:
         lengths.add_column(name)
     for unit, chance, right in length_figures(kept):
         lengths.add_row(unit, f"{chance:.3f}", f"{right:.3f}")
-    return [table, lengths]
+    found_in = Table(
+        title=f"the colour by p-values against unmarked text, {null.rows:,} rows",
+        title_justify="left",
+    )
+    for name in ("red speaks more for red", "right by threshold", "red p <= .01", "blue p <= .01"):
+        found_in.add_column(name)
+    found_in.add_row(
+        f"{null.chance:.3f}", f"{null.right:.3f}", f"{null.red:.1%}", f"{null.blue:.1%}"
+    )
+    return [table, lengths, found_in]
 
 
 def generated(done: Generated) -> list[RenderableType]:

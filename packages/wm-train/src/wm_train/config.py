@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, field_validator, model_validator
 
@@ -21,12 +21,21 @@ class Section(BaseModel):
 class LoraConfig(Section):
     """A low-rank adapter, by default on all linear layers but the head."""
 
-    targets: Literal["all-linear"] | list[str] = Field(
-        default="all-linear", description="layers that get it, by the end of their names"
+    targets: list[str] = Field(
+        default=["all-linear"],
+        min_length=1,
+        description="layers that get it, by the end of their names, such as q_proj,v_proj; "
+        "all-linear is every linear layer but the head",
     )
     r: int = Field(default=16, gt=0, description="rank")
     alpha: int = Field(default=32, gt=0, description="scale: the update is multiplied by alpha / r")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout on the adapter's input")
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _names_in_one_word(cls, value: Any) -> Any:
+        words = [value] if isinstance(value, str) else value
+        return [name for word in words for name in str(word).split(",")]
 
 
 class ModelConfig(Section):
