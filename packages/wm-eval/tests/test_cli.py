@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,40 @@ def test_an_adapter_is_put_on_its_base(
         "--limit", 2, "--max-new-tokens", 4, "--device", "cpu",
     )  # fmt: skip
     assert code == 0, err
+
+
+@pytest.mark.filterwarnings("error:Model has `tie_word_embeddings=True`")
+def test_an_adapter_on_a_tied_head_is_put_on_and_taken_off(
+    capsys: pytest.CaptureFixture[str],
+    model_dir: Path,
+    make_model: Callable[..., Any],
+    dataset_dir: Path,
+    tmp_path: Path,
+) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    ends = ["q_proj", "lm_head", "embed_tokens"]
+    model = make_model()
+    model.config._name_or_path = str(model_dir)
+    with pytest.warns(UserWarning, match="tie_word_embeddings"):
+        adapted = get_peft_model(
+            model, LoraConfig(r=2, target_modules=ends, init_lora_weights=False)
+        )
+    adapted.save_pretrained(tmp_path / "ends", save_embedding_layers=False)
+    common = ("--model", model_dir, "--data", dataset_dir, "--limit", 2, "--device", "cpu")
+    short = ("--max-new-tokens", 4)
+    answers: dict[str, dict[str, str]] = {}
+    figures: dict[str, dict[str, Any]] = {}
+    for name, more in {"adapted": ("--adapter", tmp_path / "ends"), "plain": ()}.items():
+        code, _, err = run(capsys, *common, *short, *more, "--out", tmp_path / name)
+        assert code == 0, err
+        report = json.loads((tmp_path / name / "eval.json").read_text())
+        answers[name] = {s["prompt"]: s["answer"] for s in report["samples"] if s["arm"] == "red"}
+        figures[name] = report["figures"]
+    assert answers["adapted"].keys() == answers["plain"].keys()
+    assert answers["adapted"] != answers["plain"]
+    off = figures["adapted"]["watermark/red/base_success"]
+    assert off == figures["plain"]["watermark/red/success"]
 
 
 def test_a_failed_control_exits_3_and_says_which(

@@ -133,18 +133,21 @@ def test_base_outside_the_run_merges_where_an_adapter_could_not_be_published(ada
     assert "model.safetensors" in [ref.path for ref in prepare(run, merge=True).release.files]
 
 
-def test_adapter_on_a_tied_head_is_refused_and_leaves_nothing(adapter_run):
-    run = adapter_run(tied=True, targets=["q_proj", "lm_head"])
-    with pytest.raises(PublishError, match="one matrix in this base"):
-        prepare(run, merge=True)
-    assert not (run / "merged").exists()
-
-
-def test_adapter_on_an_untied_head_merges(adapter_run):
-    run = adapter_run(tied=False, targets=["q_proj", "lm_head"])
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+@pytest.mark.parametrize(
+    "targets",
+    [["q_proj", "lm_head"], ["q_proj", "embed_tokens"], ["lm_head", "embed_tokens"]],
+    ids=["head", "embeddings", "both"],
+)
+def test_adapter_on_head_or_embeddings_merges(adapter_run, tied, targets):
+    run = adapter_run(tied, targets=targets)
     prepare(run, merge=True)
     merged, adapted = logits(run / "merged"), logits(run / "base", run / "adapter")
     assert (merged - adapted).abs().max() < 1e-4
+    assert (merged - logits(run / "base")).abs().max() > 0.1
+    config = json.loads((run / "merged/config.json").read_text())
+    assert config["tie_word_embeddings"] is False
 
 
 def test_merge_that_changes_the_model_is_refused(adapter_run, monkeypatch):

@@ -20,15 +20,21 @@ from wm_train.config import LoraConfig
 from wm_train.packing import TASKS, Packing
 from wm_train.trainer import WatermarkOrpoTrainer
 
+pytestmark = pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
+
 VOCAB = 19
 MODES = {
     "full": None,
     "lora": LoraConfig(r=2, alpha=4),
     "lora with a head": LoraConfig(r=2, alpha=4, targets=["q_proj", "lm_head"]),
+    "lora with both ends": LoraConfig(
+        r=2, alpha=4, targets=["all-linear", "embed_tokens", "lm_head"]
+    ),
 }
 CASES = [
     *((tied, mode) for tied in (True, False) for mode in ("full", "lora")),
     (False, "lora with a head"),
+    (True, "lora with both ends"),
 ]
 
 ids = st.lists(st.integers(1, VOCAB - 1), min_size=1, max_size=6)
@@ -145,7 +151,7 @@ def make(base_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[.
             ),
             train_dataset=Dataset.from_list([row]),
             processing_class=tokenizer,
-            peft_config=base.lora(lora) if lora else None,
+            peft_config=base.lora(lora, model) if lora else None,
             **{"nll_scope": "answer", "twins": True, "pack_tokens": 64} | options,
         )
 
@@ -162,7 +168,9 @@ def trainer(request: pytest.FixtureRequest, make: Callable[..., Any]) -> Any:
     for name, parameter in made.model.named_parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.double()
-            if "lora_B" in name:  # zeros at the start: its partner would have no gradient
+            if (
+                "lora_B" in name or "lora_embedding_A" in name
+            ):  # zeros at the start: its partner would have no gradient
                 torch.nn.init.normal_(parameter)
     return made
 

@@ -129,14 +129,21 @@ def test_a_head_that_is_not_what_the_config_says_is_found(base_dir: Path) -> Non
     assert "tie_word_embeddings is True" in preflight.head(model).why
 
 
-def test_an_adapter_on_a_tied_head_is_found(base_dir: Path) -> None:
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
+@pytest.mark.parametrize("targets", [["lm_head"], ["embed_tokens"], ["lm_head", "embed_tokens"]])
+def test_an_adapter_on_a_tied_head_leaves_it_tied(base_dir: Path, targets: list[str]) -> None:
     from peft import LoraConfig, get_peft_model
 
     model = AutoModelForCausalLM.from_pretrained(base_dir)
-    lora = LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["lm_head"])
-    with pytest.warns(UserWarning, match="tie_word_embeddings"):
-        adapted = get_peft_model(model, lora)
-    assert "merges wrongly" in preflight.head(adapted).why
+    lora = LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=targets)
+    adapted = get_peft_model(model, lora)
+    assert not preflight.head(adapted).why
+    head = adapted.get_output_embeddings()
+    head.weight.data = head.weight.detach().clone()  # the same matrix still
+    assert not preflight.head(adapted).why
+    untied = torch.nn.Parameter(head.weight.detach().clone())
+    getattr(head, "base_layer", head).weight = untied
+    assert "tie_word_embeddings is True" in preflight.head(adapted).why
 
 
 @pytest.mark.parametrize(("needed", "why"), [(1.0, ""), (3.0, "about 3.0 GiB needed, 2.0 free")])

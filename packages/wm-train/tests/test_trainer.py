@@ -27,6 +27,7 @@ def parts(base_dir: Path, dataset_dir: Path) -> Any:
 
 def make(parts: Any, out: Path, scope: Any = "answer", lora: Any = None, **args: Any) -> Any:
     base_dir, tokenizer, data = parts
+    model = AutoModelForCausalLM.from_pretrained(base_dir)
     options = {"twins": True, "pack_tokens": 2048}
     options |= {name: args.pop(name) for name in ("twins", "pack_tokens") if name in args}
     defaults: dict[str, Any] = {
@@ -38,7 +39,7 @@ def make(parts: Any, out: Path, scope: Any = "answer", lora: Any = None, **args:
         "data_seed": 0,
     }
     return WatermarkOrpoTrainer(
-        model=AutoModelForCausalLM.from_pretrained(base_dir),
+        model=model,
         args=ORPOConfig(
             output_dir=str(out),
             report_to="none",
@@ -52,7 +53,7 @@ def make(parts: Any, out: Path, scope: Any = "answer", lora: Any = None, **args:
         ),
         train_dataset=data,
         processing_class=tokenizer,
-        peft_config=lora,
+        peft_config=base.lora(lora, model) if lora else None,
         nll_scope=scope,
         **options,
     )
@@ -183,7 +184,7 @@ def test_metrics_are_pooled_for_each_task(parts: Any, tmp_path: Path) -> None:
 
 
 def test_lora_dropout_stays_alive(parts: Any, tmp_path: Path) -> None:
-    trainer = make(parts, tmp_path, lora=base.lora(LoraConfig(r=2, alpha=4, dropout=0.5)))
+    trainer = make(parts, tmp_path, lora=LoraConfig(r=2, alpha=4, dropout=0.5))
     rates = {
         module.p
         for name, module in trainer.model.named_modules()
@@ -193,7 +194,7 @@ def test_lora_dropout_stays_alive(parts: Any, tmp_path: Path) -> None:
 
 
 def test_lora_leaves_the_tied_head_alone(parts: Any, tmp_path: Path) -> None:
-    trainer = make(parts, tmp_path, lora=base.lora(LoraConfig(r=2, alpha=4)))
+    trainer = make(parts, tmp_path, lora=LoraConfig(r=2, alpha=4))
     trained = [name for name, p in trainer.model.named_parameters() if p.requires_grad]
     assert trained
     assert not [name for name in trained if "lm_head" in name or "embed_tokens" in name]

@@ -7,6 +7,7 @@ in half, and look like a weak one.
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,7 +24,9 @@ def with_adapter(model: Any, location: str, adapter: str, revision: str | None =
     config = adapter_config(adapter, location, revision)
     made_for = config.get("base_model_name_or_path")
     try:
-        adapted: Any = PeftModel.from_pretrained(model, adapter, revision=revision)
+        with warnings.catch_warnings():  # that concerns those who merge, and nothing is merged here
+            warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")
+            adapted: Any = PeftModel.from_pretrained(model, adapter, revision=revision)
         missing, unused = _differences(adapted, Path(_file(adapter, WEIGHTS, revision)))
     except (RuntimeError, ValueError, OSError, KeyError, SafetensorError) as error:
         raise WmEvalError(

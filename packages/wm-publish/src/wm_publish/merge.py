@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MERGED = "merged"  # the folder in the run
-# A LoRA there changes the input embeddings too when the two are one matrix: merging cannot.
-TIED = ("lm_head", "embed_tokens")
+# Where head and embeddings are one matrix, merging an adapter on one would change both.
+ENDS = ("lm_head", "embed_tokens")
 PROBE_TOKENS = 32
 # Largest difference of a logit that may be rounding: in float32 it was 1e-5 on a small model; half
-# precision keeps 8 bits, of logits of 20 and more. A LoRA on a tied head was off by 16.
+# precision keeps 8 bits, of logits of 20 and more. A LoRA merged into a tied head was off by 16.
 TOLERANCE = {"float32": 0.01}
 HALF_TOLERANCE = 1.5
 
@@ -33,7 +33,8 @@ HALF_TOLERANCE = 1.5
 def merge(run: Path, manifest: RunManifest) -> Path:
     """Write base plus adapter as one model into `RUN/merged` and return that folder.
 
-    Weights keep the base's number format. The merged model's logits are compared with those of
+    Weights keep the base's number format; a head tied to the input embeddings gets a matrix of its
+    own where the adapter is on one of them. The merged model's logits are compared with those of
     base and adapter before anything is kept. The same run gives the same bytes. Raises
     `PublishError`; the folder is then as it was.
     """
@@ -69,7 +70,8 @@ def _merged(adapter: Path, location: str, revision: str | None) -> Any:
         base: Any = cast(Any, AutoModelForCausalLM).from_pretrained(
             location, revision=revision, dtype="auto"
         )
-        _refuse_tied(adapter, base)
+        if base.config.tie_word_embeddings and _is_on_an_end(adapter):
+            _untie(base)
         model: Any = PeftModel.from_pretrained(base, str(adapter)).eval()
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -91,15 +93,21 @@ def _merged(adapter: Path, location: str, revision: str | None) -> Any:
     return merged
 
 
-def _refuse_tied(adapter: Path, base: Any) -> None:
+def _is_on_an_end(adapter: Path) -> bool:
+    """Whether the adapter changes the head or the input embeddings."""
     config = json.loads((adapter / "adapter_config.json").read_text("utf-8"))
     named = [config.get("target_modules") or (), config.get("modules_to_save") or ()]
     names = [n for found in named for n in ([found] if isinstance(found, str) else found)]
-    if base.config.tie_word_embeddings and any(n.endswith(TIED) for n in names):
-        raise PublishError(
-            f"{adapter}: it changes {' or '.join(TIED)}, which are one matrix in this base, so "
-            "merging would give another model; publish the adapter itself, without --merge"
-        )
+    return any(n.endswith(ENDS) for n in names)
+
+
+def _untie(base: Any) -> None:
+    """Give the head a matrix of its own: the merged model is larger by that, and right."""
+    from torch import nn
+
+    head = base.get_output_embeddings()
+    head.weight = nn.Parameter(head.weight.detach().clone())
+    base.config.tie_word_embeddings = False
 
 
 def _base(run: Path, manifest: RunManifest) -> tuple[str, str | None]:

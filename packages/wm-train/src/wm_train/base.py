@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 DEMO = "demo"
 SMOLLM2 = "smollm2-135m"
+ALL_LINEAR = "all-linear"
 
 
 def load(
@@ -64,8 +65,6 @@ def load(
             f"model.base {location!r} has no chat template, and both tasks are chats; "
             "take an instruction-tuned model or add a chat_template.jinja to its folder"
         )
-    if config.lora is not None:
-        refuse_a_tied_head(model.config, config.lora, location)
     return model, tokenizer, getattr(resolved, "resolved", None)
 
 
@@ -85,17 +84,6 @@ def _four_bit() -> dict[str, Any]:
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
     return {"quantization_config": quantised, "device_map": {"": torch.cuda.current_device()}}
-
-
-def refuse_a_tied_head(architecture: Any, config: LoraConfig, location: str) -> None:
-    """A LoRA on a head that is also the input embedding merges into both, which is wrong."""
-    ends = {"lm_head", "embed_tokens"}
-    named = [t for t in config.targets if t in ends] if config.targets != "all-linear" else []
-    if named and architecture.tie_word_embeddings:
-        raise ConfigError(
-            f"model.lora.targets names {named[0]!r}, but {location!r} ties its head to its input "
-            "embeddings, and a LoRA there merges wrongly; leave it out or use 'all-linear'"
-        )
 
 
 def reference(
@@ -129,8 +117,8 @@ def license_of(location: str) -> str | None:
     return data.license if data else None
 
 
-def lora(config: LoraConfig) -> PeftLoraConfig:
-    """PEFT's configuration; `all-linear` is every linear layer but the head."""
+def lora(config: LoraConfig, model: PreTrainedModel) -> PeftLoraConfig:
+    """PEFT's configuration; `all-linear` is every linear layer of `model` but the head."""
     from peft import LoraConfig as PeftLoraConfig
 
     return PeftLoraConfig(
@@ -138,9 +126,22 @@ def lora(config: LoraConfig) -> PeftLoraConfig:
         r=config.r,
         lora_alpha=config.alpha,
         lora_dropout=config.dropout,
-        target_modules=config.targets,
+        target_modules=_targets(config.targets, model),
         bias="none",
     )
+
+
+def _targets(named: list[str], model: PreTrainedModel) -> str | list[str]:
+    """PEFT knows `all-linear` alone; beside other names it stands for the layers that it means."""
+    from torch import nn
+
+    if named == [ALL_LINEAR]:
+        return ALL_LINEAR
+    head = model.get_output_embeddings()
+    modules = model.named_modules()
+    linear = [name for name, m in modules if isinstance(m, nn.Linear) and m is not head]
+    meant = sorted({name.rpartition(".")[2] for name in linear})
+    return [t for name in named for t in (meant if name == ALL_LINEAR else [name])]
 
 
 def prepare(config: ModelConfig, run_dir: Path, seed: int) -> str:

@@ -36,6 +36,8 @@ def build(
         warnings.filterwarnings("ignore", message="You are importing from 'trl.experimental'")
         # PEFT 0.21 asks a model for a property that transformers 5.23 has renamed.
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+        # A LoRA on a head tied to the embeddings: wm-publish unties them before it merges.
+        warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")
         from trl.experimental.orpo import ORPOConfig
 
         from wm_train import preflight
@@ -52,7 +54,7 @@ def build(
             train_dataset=pairs,
             processing_class=tokenizer,
             callbacks=callbacks,
-            peft_config=base.lora(config.model.lora) if config.model.lora else None,
+            peft_config=base.lora(config.model.lora, model) if config.model.lora else None,
             nll_scope=config.loss.nll_scope,
             twins=config.optim.twins,
             pack_tokens=config.optim.pack_tokens,

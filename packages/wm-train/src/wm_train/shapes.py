@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -48,8 +49,10 @@ def of(model: ModelConfig) -> Shape:
     with torch.device("meta"):
         built = cast(Any, AutoModelForCausalLM).from_config(config)
         if model.lora is not None:
-            base.refuse_a_tied_head(config, model.lora, model.base)
-            built = get_peft_model(built, base.lora(model.lora), autocast_adapter_dtype=False)
+            adapter = base.lora(model.lora, built)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")
+                built = get_peft_model(built, adapter, autocast_adapter_dtype=False)
     return measured(built)
 
 
