@@ -131,15 +131,17 @@ def lora(config: LoraConfig, model: PreTrainedModel) -> PeftLoraConfig:
     )
 
 
-def _targets(named: list[str], model: PreTrainedModel) -> str | list[str]:
+def _targets(named: list[str], model: Any) -> str | list[str]:
     """PEFT knows `all-linear` alone; beside other names it stands for the layers that it means."""
     from torch import nn
 
     if named == [ALL_LINEAR]:
         return ALL_LINEAR
     head = model.get_output_embeddings()
-    modules = model.named_modules()
-    linear = [name for name, m in modules if isinstance(m, nn.Linear) and m is not head]
+    modules: dict[str, nn.Module] = dict(cast(Any, model).named_modules())
+    linear = [
+        n for n, module in modules.items() if isinstance(module, nn.Linear) and module is not head
+    ]
     meant = sorted({name.rpartition(".")[2] for name in linear})
     return [t for name in named for t in (meant if name == ALL_LINEAR else [name])]
 

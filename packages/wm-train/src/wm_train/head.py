@@ -1,25 +1,17 @@
-"""Log-probabilities of chosen tokens without the logits: the head in chunks, recomputed backwards.
-
-Logits over a vocabulary of 151,936 are a step's largest tensor by far. Here at most a chunk of
-them exists at a time: forwards a chunk gives its tokens' log-probabilities and goes, backwards it
-is made again. Knows no loss: ORPO's gradient at a token depends on its whole answer, so it cannot
-be made in the forward pass as fused cross-entropy kernels do.
-"""
+"""Has a model's head answer with log-probabilities of a pack's tokens. Computes none itself."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]
+
+from wm_train.logps import CHUNK, adapted_logps, linear_logps, module_logps
 
 if TYPE_CHECKING:
     from wm_train.packing import Pack
-
-CHUNK = 256  # tokens: 148 MiB of float32 logits at Qwen3's vocabulary
 
 
 @contextmanager
@@ -33,8 +25,10 @@ def token_head(head: nn.Module, pack: Pack, chunk: int = CHUNK) -> Generator[Non
 
     def forward(hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         states = hidden.flatten(0, -2)[pack.sources]  # (edges, width)
-        if type(head) is nn.Linear and cast(Any, head.bias) is None:
+        if type(head) is nn.Linear and not _has_bias(head):
             return linear_logps(states, head.weight, pack.targets, chunk)
+        if (low_rank := _low_rank(head, states)) is not None:
+            return adapted_logps(states, *low_rank, pack.targets, chunk)
         return module_logps(states, compute, pack.targets, chunk)
 
     own = head.__dict__.get("forward")  # hooks of accelerate put one there
@@ -47,81 +41,19 @@ def token_head(head: nn.Module, pack: Pack, chunk: int = CHUNK) -> Generator[Non
             head.forward = own
 
 
-def linear_logps(states: Tensor, weight: Tensor, targets: Tensor, chunk: int = CHUNK) -> Tensor:
-    """log softmax(states @ weight.T) at `targets`, shape (tokens,), float32 or wider."""
-    if torch.is_autocast_enabled(states.device.type):
-        states = states.to(torch.get_autocast_dtype(states.device.type))
-    return _LinearLogps.apply(states, weight, targets, chunk)  # pyright: ignore[reportReturnType]
+def _low_rank(head: Any, states: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Frozen weight, states after the first matrix and second matrix of a plain LoRA layer."""
+    names: list[str] = getattr(head, "active_adapters", [])
+    base: Any = getattr(head, "base_layer", None)
+    frozen = type(base) is nn.Linear and not _has_bias(base) and not base.weight.requires_grad
+    if not frozen or len(names) != 1 or head.merged or head.disable_adapters:
+        return None
+    name = names[0]
+    if name in head.lora_variant or head.lora_bias[name] or name not in head.lora_A:
+        return None  # DoRA and the like
+    low = head.lora_A[name](head.lora_dropout[name](states)) * head.scaling[name]
+    return base.weight, low, head.lora_B[name].weight
 
 
-def module_logps(states: Tensor, head: Any, targets: Tensor, chunk: int = CHUNK) -> Tensor:
-    """The same through any head, an adapter's for example."""
-
-    def logps(part: Tensor, target: Tensor) -> Tensor:
-        return _wide(head(part)).log_softmax(-1).gather(1, target[:, None]).squeeze(1)
-
-    parts = [(states[at], targets[at]) for at in _spans(len(states), chunk)]
-    return torch.cat([checkpoint(logps, *part, use_reentrant=False) for part in parts])  # pyright: ignore[reportArgumentType]
-
-
-class _LinearLogps(torch.autograd.Function):
-    """With z = W h and g the gradient of log p(target): dL/dz = g (onehot - p), in closed form.
-
-    A frozen W needs no second pass: dL/dh is g times W[target] - sum_v p_v W_v, which the forward
-    pass can leave behind, (tokens, width).
-    """
-
-    @staticmethod
-    def forward(ctx: Any, states: Tensor, weight: Tensor, targets: Tensor, chunk: int) -> Tensor:
-        learnt, trained, *_ = ctx.needs_input_grad
-        wide = torch.float64 if states.dtype == torch.float64 else torch.float32
-        logps = torch.empty(len(states), dtype=wide, device=states.device)
-        norms = torch.empty_like(logps)  # log of the softmax's denominator
-        slopes = torch.empty_like(states) if learnt and not trained else None
-        with torch.autocast(states.device.type, enabled=False):
-            matrix = weight.to(states.dtype)
-            for at in _spans(len(states), chunk):
-                logits = _wide(states[at] @ matrix.T)  # (chunk, vocab)
-                norms[at] = torch.logsumexp(logits, -1)
-                logps[at] = logits.gather(1, targets[at, None]).squeeze(1) - norms[at]
-                if slopes is not None:
-                    p = logits.sub_(norms[at, None]).exp_().to(states.dtype)
-                    slopes[at] = torch.sub(matrix[targets[at]], p @ matrix)
-        ctx.chunk = chunk
-        ctx.save_for_backward(*((slopes,) if not trained else (states, weight, targets, norms)))
-        return logps
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = gradients
-        if len(ctx.saved_tensors) == 1:
-            (slopes,) = ctx.saved_tensors
-            return (gradient[:, None] * slopes).to(slopes.dtype), None, None, None
-        states, weight, targets, norms = ctx.saved_tensors
-        matrix = weight.to(states.dtype)
-        to_states = torch.empty_like(states)
-        to_weight = torch.zeros_like(weight)
-        for at in _spans(len(states), ctx.chunk):
-            slope = _wide(states[at] @ matrix.T)
-            slope.sub_(norms[at, None]).exp_().mul_(-gradient[at, None])
-            slope[torch.arange(len(slope), device=slope.device), targets[at]] += gradient[at]
-            slope = slope.to(states.dtype)
-            to_states[at] = slope @ matrix
-            _add_product(to_weight, slope, states[at])
-        return to_states, to_weight, None, None
-
-
-def _add_product(total: Tensor, slope: Tensor, states: Tensor) -> None:
-    """total += slope.T @ states, without a second matrix of that size where types agree."""
-    if total.dtype == states.dtype:
-        total.addmm_(slope.T, states)
-    else:
-        total += slope.T @ states
-
-
-def _spans(length: int, chunk: int) -> list[slice]:
-    return [slice(start, start + chunk) for start in range(0, length, chunk)]
-
-
-def _wide(values: Tensor) -> Tensor:
-    return values if values.dtype == torch.float64 else values.float()
+def _has_bias(layer: Any) -> bool:
+    return layer.bias is not None
