@@ -138,7 +138,7 @@ def _targets(named: list[str], model: Any) -> str | list[str]:
     if named == [ALL_LINEAR]:
         return ALL_LINEAR
     head = model.get_output_embeddings()
-    modules: dict[str, nn.Module] = dict(cast(Any, model).named_modules())
+    modules: dict[str, nn.Module] = dict(model.named_modules())
     linear = [
         n for n, module in modules.items() if isinstance(module, nn.Linear) and module is not head
     ]
