@@ -14,7 +14,7 @@ and log odds(y|x) = log P - log(1 - P). Beyond the paper, both off by default:
 - A sharpness s turns the term into -beta/s * log sigmoid(s * log odds ratio), as DPO and SimPO have
   a factor inside the sigmoid. The gradient of a pair that is undecided stays, beta/2, and that of a
   decided one ends earlier. Two texts that differ in a mark alone differ little: the sampler that
-  made SmolLM2's rows gives the ratio 0.6, at a bias of 1. The paper's term asks for more for ever,
+  made SmolLM2's rows gives the ratio 1.3, at a bias of 1. The paper's term asks for more for ever,
   and a model can give more by ruining whatever follows a token of the wrong colour.
 
 TRL's likelihood term runs over prompt and answer together, as one mean over the tokens of a
