@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from huggingface_hub import ModelCard
@@ -19,7 +21,7 @@ transformers = pytest.importorskip("transformers", reason="of the extra wm-publi
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Use 'content=:DeprecationWarning",
-    # PEFT's own warning, of the adapter that is refused below.
+    # PEFT's own warning, of adapters that are merged the right way here.
     "ignore:Model has `tie_word_embeddings=True`",
 )
 IDS = torch.arange(1, 40)[None]
@@ -133,7 +135,6 @@ def test_base_outside_the_run_merges_where_an_adapter_could_not_be_published(ada
     assert "model.safetensors" in [ref.path for ref in prepare(run, merge=True).release.files]
 
 
-@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
 @pytest.mark.parametrize(
     "targets",
@@ -148,6 +149,25 @@ def test_adapter_on_head_or_embeddings_merges(adapter_run, tied, targets):
     assert (merged - logits(run / "base")).abs().max() > 0.1
     config = json.loads((run / "merged/config.json").read_text())
     assert config["tie_word_embeddings"] is False
+
+
+@pytest.mark.parametrize("targets", [["lm_head"], ["embed_tokens"], ["q_proj"]])
+def test_merging_by_hand_as_the_card_shows_it(adapter_run, tmp_path, monkeypatch, targets):
+    run = adapter_run(tied=True, targets=targets)
+    manifest = load(RunManifest, run / "manifest.json")
+    config = {"model": {"lora": {"targets": targets}}}
+    card = render_card(manifest.model_copy(update={"config": config}), "me/wm")
+    (code,) = re.findall(r"```python\n([^`]*merge_and_unload[^`]*)\n```", card)
+    assert ("tie_word_embeddings" in code) is (targets != ["q_proj"])
+    monkeypatch.chdir(tmp_path)
+    base = transformers.AutoModelForCausalLM.from_pretrained(str(run / "base"))
+    exec(code, {
+        "model": peft.PeftModel.from_pretrained(base, str(run / "adapter")),
+        "tokenizer": SimpleNamespace(save_pretrained=lambda folder: None),
+        "AutoModelForCausalLM": transformers.AutoModelForCausalLM,
+    })  # fmt: skip
+    merged, adapted = logits(tmp_path / "merged"), logits(run / "base", run / "adapter")
+    assert (merged - adapted).abs().max() < 1e-4
 
 
 def test_merge_that_changes_the_model_is_refused(adapter_run, monkeypatch):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from wm_manifest import RunManifest, TemplateRef
 from wm_publish import figures, markup, samples
 from wm_publish.errors import PublishError
-from wm_publish.metadata import base_is_on_hub, metadata_yaml
+from wm_publish.metadata import ENDS, base_is_on_hub, metadata_yaml
 from wm_publish.public import public_manifest
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def render_card(manifest: RunManifest, repo_id: str | None = None, *, merged: bo
         merged=merged,
         repo=repo,
         base_is_on_hub=base_is_on_hub(manifest),
+        on_an_end=_is_on_an_end(manifest),
         first=first,
         last=last,
         watermark_rows=figures.watermark_rows(first, last),
@@ -53,6 +54,13 @@ def render_card(manifest: RunManifest, repo_id: str | None = None, *, merged: bo
         versions=dict(sorted(manifest.packages.items())),
     )
     return text.rstrip("\n") + "\n"
+
+
+def _is_on_an_end(manifest: RunManifest) -> bool:
+    """Whether the adapter was put on the head or on the input embeddings."""
+    model = cast("dict[str, Any]", manifest.config.get("model") or {})
+    targets = cast(Any, (model.get("lora") or {}).get("targets") or [])
+    return not isinstance(targets, str) and any(str(name).endswith(ENDS) for name in targets)
 
 
 def _prompts(templates: list[TemplateRef]) -> dict[str, TemplateRef]:

@@ -14,15 +14,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from wm_manifest import RunManifest
 from wm_publish.errors import PublishError
-from wm_publish.metadata import base_is_on_hub
+from wm_publish.metadata import ENDS, base_is_on_hub
 from wm_publish.public import last_name
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 MERGED = "merged"  # the folder in the run
-# Where head and embeddings are one matrix, merging an adapter on one would change both.
-ENDS = ("lm_head", "embed_tokens")
 PROBE_TOKENS = 32
 # Largest difference of a logit that may be rounding: in float32 it was 1e-5 on a small model; half
 # precision keeps 8 bits, of logits of 20 and more. A LoRA merged into a tied head was off by 16.

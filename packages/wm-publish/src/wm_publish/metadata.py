@@ -11,6 +11,9 @@ from wm_publish.markup import is_hub_id, one_line
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
+# Layers that are one matrix where a model ties them: merging an adapter on one would change both.
+ENDS = ("lm_head", "embed_tokens")
+
 # The hub's names of licences that base models come with. Any other becomes `other` and a name.
 # fmt: off
 _LICENSES = {
