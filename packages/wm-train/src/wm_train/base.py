@@ -132,7 +132,10 @@ def lora(config: LoraConfig, model: PreTrainedModel) -> PeftLoraConfig:
 
 
 def _targets(named: list[str], model: Any) -> str | list[str]:
-    """PEFT knows `all-linear` alone; beside other names it stands for the layers that it means."""
+    """PEFT knows `all-linear` alone; beside other names it stands for the layers that it means.
+
+    Raises `ConfigError` for a name that no layer has: PEFT passes over it where another fits.
+    """
     from torch import nn
 
     if named == [ALL_LINEAR]:
@@ -143,6 +146,13 @@ def _targets(named: list[str], model: Any) -> str | list[str]:
         n for n, module in modules.items() if isinstance(module, nn.Linear) and module is not head
     ]
     meant = sorted({name.rpartition(".")[2] for name in linear})
+    for target in named:
+        there = target != "" and any(f".{m}".endswith(f".{target}") for m in modules)
+        if target != ALL_LINEAR and not there:
+            known = ", ".join([ALL_LINEAR, *meant, "lm_head", "embed_tokens"])
+            raise ConfigError(
+                f"model.lora.targets has {target!r}, and no layer is called so; there are: {known}"
+            )
     return [t for name in named for t in (meant if name == ALL_LINEAR else [name])]
 
 
