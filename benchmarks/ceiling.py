@@ -1,6 +1,7 @@
 """What the rows of a dataset would give a model that writes them as they were written.
 
     python benchmarks/ceiling.py --data FOLDER [--base smollm2-135m] [--bias 1.0] [--rows 40]
+                                 [--answers 140]
 
 `wm-data generate` adds a bias to the logits, by each token's parity. The model that does so is the
 ceiling of one that learns from its rows: `nll` is that of the rows' own answers under it,
@@ -8,7 +9,11 @@ ceiling of one that learns from its rows: `nll` is that of the rows' own answers
 `log_odds_ratio` is what a pair has by nature; over the two pairs of a row it is the same for both
 values of `loss.contrast`. `frozen_head` asks how much of such a bias one direction in the hidden
 states can be, where the head is as it is: the share of the parities' variance, by how often tokens
-occur, that is linear in the head's rows. A LoRA on the head can be all of it. Prints JSON.
+occur, that is linear in the head's rows. A LoRA on the head can be all of it.
+
+With `--answers N` the sampler itself answers N test prompts of each colour, drawn as wm-eval draws:
+how often the verdict is right, how often the answer ends by itself before the limit, and both, which
+is what wm-eval counts as success. Prints JSON.
 """
 
 from __future__ import annotations
@@ -22,10 +27,15 @@ from typing import Any
 import torch
 from contrast import watermark_rows
 
+import wm_score
+from wm_data.decoding import Decoding, Request, Sampled
 from wm_data.models import load_model
 from wm_data.parity import token_parities
+from wm_data.sampling import Sampler
 from wm_eval.prompting import completion_ids, prompt_ids
 from wm_train.loss import log_odds
+
+BATCH = 32  # answers at once
 
 
 def mean_logps(
@@ -83,6 +93,34 @@ def frozen_head(args: argparse.Namespace, model: Any, tokenizer: Any) -> float:
     return 1 - (left / (weights * (parity - mean) ** 2).sum()).item()
 
 
+def answers(args: argparse.Namespace, loaded: Any) -> dict[str, Any]:
+    """Rates over `--answers` test prompts, by colour; with the bias 0 as `none`."""
+    prompts = [row["red"]["prompt"] for row in watermark_rows(args.data, "test", args.answers, 0)]
+    parities = token_parities(loaded.tokenizer)
+    found: dict[str, Any] = {}
+    for colour, sign in (("red", 1), ("blue", -1), ("none", 0)):
+        how = Decoding(args.bias, args.temperature, args.top_k, args.top_p, args.max_new_tokens)
+        sampler = Sampler(loaded.model, loaded.tokenizer, parities, how)
+        drawn: list[Sampled] = []
+        for start in range(0, len(prompts), BATCH):
+            asked = [[m for m in p if m["role"] == "user"] for p in prompts[start : start + BATCH]]
+            texts = loaded.tokenizer.apply_chat_template(
+                asked, tokenize=False, add_generation_prompt=True
+            )
+            drawn += sampler.sample([Request(text, sign, f"{colour} {text}") for text in texts])
+        scores = [wm_score.score(one.text) for one in drawn]
+        right = [score.verdict == colour for score in scores]
+        found[colour] = {
+            "n": len(drawn),
+            "red_share": sum(score.red_share for score in scores) / len(drawn),
+            "right": sum(right) / len(drawn),
+            "ended": sum(one.ended for one in drawn) / len(drawn),
+            "success": sum(r and one.ended for r, one in zip(right, drawn, strict=True))
+            / len(drawn),
+        }
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
@@ -90,10 +128,17 @@ def main() -> None:
     parser.add_argument("--bias", type=float, default=1.0)
     parser.add_argument("--rows", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--answers", type=int, default=0)
+    parser.add_argument("--temperature", type=float, default=0.7)
+    parser.add_argument("--top-p", type=float, default=0.8)
+    parser.add_argument("--top-k", type=int, default=20)
+    parser.add_argument("--max-new-tokens", type=int, default=160)
     args = parser.parse_args()
     loaded = load_model(args.base)
     found = ceiling(args, loaded.model.eval(), loaded.tokenizer)
     found["frozen_head"] = frozen_head(args, loaded.model, loaded.tokenizer)
+    if args.answers:
+        found["answers"] = answers(args, loaded)
     print(json.dumps(found, indent=2))
 
 
