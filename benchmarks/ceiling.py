@@ -12,8 +12,8 @@ states can be, where the head is as it is: the share of the parities' variance, 
 occur, that is linear in the head's rows. A LoRA on the head can be all of it.
 
 With `--answers N` the sampler itself answers N test prompts of each colour, drawn as wm-eval draws:
-how often the verdict is right, how often the answer ends by itself before the limit, and both, which
-is what wm-eval counts as success. Prints JSON.
+how often the verdict is right, how often the answer ends by itself before the limit, and both,
+which is what wm-eval counts as success. Prints JSON.
 """
 
 from __future__ import annotations
@@ -110,13 +110,14 @@ def answers(args: argparse.Namespace, loaded: Any) -> dict[str, Any]:
             drawn += sampler.sample([Request(text, sign, f"{colour} {text}") for text in texts])
         scores = [wm_score.score(one.text) for one in drawn]
         right = [score.verdict == colour for score in scores]
+        both = [r and one.ended for r, one in zip(right, drawn, strict=True)]
+        n = len(drawn)
         found[colour] = {
-            "n": len(drawn),
-            "red_share": sum(score.red_share for score in scores) / len(drawn),
-            "right": sum(right) / len(drawn),
-            "ended": sum(one.ended for one in drawn) / len(drawn),
-            "success": sum(r and one.ended for r, one in zip(right, drawn, strict=True))
-            / len(drawn),
+            "n": n,
+            "red_share": sum(score.red_share for score in scores) / n,
+            "right": sum(right) / n,
+            "ended": sum(one.ended for one in drawn) / n,
+            "success": sum(both) / n,
         }
     return found
 
