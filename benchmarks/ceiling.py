@@ -12,8 +12,9 @@ states can be, where the head is as it is: the share of the parities' variance, 
 occur, that is linear in the head's rows. A LoRA on the head can be all of it.
 
 With `--answers N` the sampler itself answers N test prompts of each colour, drawn as wm-eval draws:
-how often the verdict is right, how often the answer ends by itself before the limit, and both,
-which is what wm-eval counts as success. Prints JSON.
+how often the verdict is right, the repeats among runs of three tokens, and how often the answer
+ends by itself before the limit. Rows are cut at a sentence; what wrote them need not end. Prints
+JSON.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from wm_data.decoding import Decoding, Request, Sampled
 from wm_data.models import load_model
 from wm_data.parity import token_parities
 from wm_data.sampling import Sampler
+from wm_eval.metrics.quality import DEGENERATE_FROM, seq_rep
 from wm_eval.prompting import completion_ids, prompt_ids
 from wm_train.loss import log_odds
 
@@ -109,15 +111,17 @@ def answers(args: argparse.Namespace, loaded: Any) -> dict[str, Any]:
             )
             drawn += sampler.sample([Request(text, sign, f"{colour} {text}") for text in texts])
         scores = [wm_score.score(one.text) for one in drawn]
-        right = [score.verdict == colour for score in scores]
-        both = [r and one.ended for r, one in zip(right, drawn, strict=True)]
         n = len(drawn)
         found[colour] = {
             "n": n,
             "red_share": sum(score.red_share for score in scores) / n,
-            "right": sum(right) / n,
+            "right": sum(score.verdict == colour for score in scores) / n,
+            "seq_rep_3": sum(seq_rep(wm_score.encode(one.text)) for one in drawn) / n,
+            "degenerate": sum(
+                seq_rep(wm_score.encode(one.text)) >= DEGENERATE_FROM for one in drawn
+            )
+            / n,
             "ended": sum(one.ended for one in drawn) / n,
-            "success": sum(both) / n,
         }
     return found
 
