@@ -221,9 +221,9 @@ def report(begun: tuple[float, float], examples: int, procs: int) -> None:
     unit = 1 << 20 if sys.platform == "darwin" else 1 << 10  # bytes there, KiB elsewhere
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
     # Of the children only the largest one's is told: as many of them are no less than all.
-    peak += procs * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit
-    found = {"seconds": seconds, "cpu_seconds": cpu, "peak_MiB": peak, "examples": examples}
-    print(json.dumps(found))
+    each = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit if procs else 0.0
+    found = {"seconds": seconds, "cpu_seconds": cpu, "peak_MiB": peak + procs * each}
+    print(json.dumps(found | {"peak_MiB_of_a_worker": each, "examples": examples}))
 
 
 if __name__ == "__main__":

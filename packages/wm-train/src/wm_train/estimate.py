@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wm_train.config import TrainConfig
-from wm_train.head import CHUNK
+from wm_train.logps import CHUNK
 from wm_train.shapes import Shape
 
 GIB = 2**30

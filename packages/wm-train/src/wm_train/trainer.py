@@ -19,7 +19,8 @@ from trl.experimental.orpo import ORPOTrainer
 
 from wm_train.attention import FLEX, model_mask
 from wm_train.checkpoints import VerifiedCheckpoints
-from wm_train.head import CHUNK, token_head
+from wm_train.head import token_head
+from wm_train.logps import CHUNK
 from wm_train.loss import answer_means, orpo
 from wm_train.meter import Meter
 from wm_train.packing import TASKS, Pack, Packing
