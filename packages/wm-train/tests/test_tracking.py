@@ -126,6 +126,17 @@ def test_both_attempts_are_one_run_and_say_which_they_are(twice: Path) -> None:
     ]
 
 
+def test_attempts_that_began_in_one_second_are_all_sent(tmp_path: Path) -> None:
+    """W&B tells their folders apart by a number behind the id."""
+    folder = tmp_path / "runs" / "r"
+    for name in ("offline-run-20261126_185012-ab12-1", "offline-run-20261126_185012-ab12"):
+        (folder / "wandb" / name).mkdir(parents=True)
+    (folder / "wandb" / "offline-run-20261126_185012-cd34-1").mkdir()
+    command = tracking.sync_command(folder, "ab12", online=False)
+    first = "r/wandb/offline-run-20261126_185012-ab12"
+    assert command == f"wandb sync --append {first} {first}-1"
+
+
 def test_the_configuration_has_the_fields_and_the_origin(twice: Path) -> None:
     manifest = load(RunManifest, twice / "manifest.json")
     config = values(of(files_of(twice)[-1], "run")[0].config.update)

@@ -151,7 +151,9 @@ def sync_command(folder: Path, run_id: str, online: bool) -> str | None:
     W&B marks those that were sent by `wandb sync`. With `online`, those that were online too.
     """
     kinds = ("run", "offline-run") if online else ("offline-run",)
-    made = [p for kind in kinds for p in folder.glob(f"wandb/{kind}-*-{run_id}")]
+    # Two attempts of one second: W&B adds -1 to the second one's name.
+    names = [f"{kind}-*-{run_id}{more}" for kind in kinds for more in ("", "-*")]
+    made = [path for name in names for path in folder.glob(f"wandb/{name}")]
     unsent = [p for p in made if not list(p.glob("*.synced"))]
     unsent.sort(key=lambda path: path.name.removeprefix("offline-"))
     places = [str(path.relative_to(folder.parent)) for path in unsent]
