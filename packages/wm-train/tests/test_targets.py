@@ -29,7 +29,7 @@ def parsed(preset: str, *options: str) -> list[str]:
         ("{r: 2}", (), ["all-linear"]),
         ("{r: 2, targets: all-linear}", (), ["all-linear"]),
         ("{r: 2, targets: [q_proj, lm_head]}", (), ["q_proj", "lm_head"]),
-        ("{r: 2}", ("--model.lora.targets", "q_proj,v_proj"), ["q_proj", "v_proj"]),
+        ("{r: 2}", ("--model.lora.targets", "q_proj, v_proj"), ["q_proj", "v_proj"]),
         ("{r: 2, targets: [q_proj]}", ("--model.lora.targets", "v_proj"), ["v_proj"]),
         (
             "{r: 2}",

@@ -35,7 +35,7 @@ class LoraConfig(Section):
     @classmethod
     def _names_in_one_word(cls, value: Any) -> Any:
         words = [value] if isinstance(value, str) else value
-        return [name for word in words for name in str(word).split(",")]
+        return [name.strip() for word in words for name in str(word).split(",")]
 
 
 class ModelConfig(Section):
