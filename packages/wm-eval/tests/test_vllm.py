@@ -20,7 +20,7 @@ from wm_eval import WmEvalError, items, vllm_backend
 from wm_eval.asking import request
 from wm_eval.generator import Continuation, Likelihood, Reply
 from wm_eval.hf import HFGenerator
-from wm_eval.vllm_backend import VLLMGenerator, load_vllm, vllm_rank
+from wm_eval.vllm_backend import VLLMGenerator, check_layers, load_vllm, vllm_rank
 from wm_manifest import Decoding
 
 
@@ -175,3 +175,14 @@ def test_without_vllm_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch)
 def test_a_rank_beyond_vllms_is_refused() -> None:
     with pytest.raises(WmEvalError, match="rank 600"):
         vllm_rank(600)
+
+
+@pytest.mark.parametrize("targets", [["q_proj", "lm_head"], "lm_head", ["model.lm_head"]])
+def test_an_adapter_on_the_head_is_refused(targets: str | list[str]) -> None:
+    with pytest.raises(WmEvalError, match=r"runs/a/adapter is on lm_head .* --merge"):
+        check_layers({"target_modules": targets}, "runs/a/adapter")
+
+
+@pytest.mark.parametrize("targets", [["q_proj", "down_proj"], "all-linear", None])
+def test_an_adapter_below_the_head_is_not(targets: str | list[str] | None) -> None:
+    check_layers({"target_modules": targets}, "runs/a/adapter")

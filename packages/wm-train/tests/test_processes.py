@@ -16,15 +16,22 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl.experimental.orpo import ORPOConfig
 from wm_train.trainer import WatermarkOrpoTrainer
 
-base, out, scope, pairs = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
-rows = [
-    {
-        "id": str(i), "row_id": str(i // 6), "task": "watermark" if i % 6 < 2 else "detect",
-        "prompt_ids": [i % 50, 7, 8] + [9] * (i % 5), "chosen_ids": [1 + i % 7] * (1 + i % 9),
-        "rejected_ids": [11 + i % 5, 12],
+base, out, scope, contrast, pairs = *sys.argv[1:5], int(sys.argv[5])
+
+
+def row(i):
+    red = [1 + i // 6 % 7] * (1 + i // 6 % 9)
+    blue = [11 + i // 6 % 5, 12]
+    written = i % 6 < 2  # a row's two written pairs trade their answers, as in a dataset
+    chosen, rejected = (red, blue) if i % 2 else (blue, red)
+    return {
+        "id": str(i), "row_id": str(i // 6), "task": "watermark" if written else "detect",
+        "prompt_ids": [i % 50, 7, 8] + [9] * (i % 5),
+        "chosen_ids": chosen if written else [1 + i % 7], "rejected_ids": rejected if written else [12],
     }
-    for i in range(96)
-]
+
+
+rows = [row(i) for i in range(96)]
 trainer = WatermarkOrpoTrainer(
     model=AutoModelForCausalLM.from_pretrained(base),
     args=ORPOConfig(
@@ -36,7 +43,7 @@ trainer = WatermarkOrpoTrainer(
     ),
     train_dataset=Dataset.from_list(rows),
     processing_class=AutoTokenizer.from_pretrained(base),
-    nll_scope=scope, twins=True, pack_tokens=60,
+    nll_scope=scope, contrast=contrast, twins=True, pack_tokens=60,
 )
 trainer.train()
 if trainer.accelerator.is_main_process:
@@ -46,8 +53,10 @@ if trainer.accelerator.is_main_process:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scope", ["answer", "full"])
-def test_two_processes_are_one(base_dir: Path, tmp_path: Path, scope: str) -> None:
+@pytest.mark.parametrize(
+    ("scope", "contrast"), [("answer", "answers"), ("full", "answers"), ("answer", "prompts")]
+)
+def test_two_processes_are_one(base_dir: Path, tmp_path: Path, scope: str, contrast: str) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT, "utf-8")
     results = []
@@ -62,7 +71,7 @@ def test_two_processes_are_one(base_dir: Path, tmp_path: Path, scope: str) -> No
             f"--nproc_per_node={processes}",
         ]
         subprocess.run(
-            [*launch, str(script), str(base_dir), str(out), scope, str(12 // processes)],
+            [*launch, str(script), str(base_dir), str(out), scope, contrast, str(12 // processes)],
             check=True,
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
         )
@@ -70,5 +79,5 @@ def test_two_processes_are_one(base_dir: Path, tmp_path: Path, scope: str) -> No
     one, two = results
     torch.testing.assert_close(one["weights"], two["weights"], atol=1e-6, rtol=0)
     for a, b in zip(one["log"][:4], two["log"][:4], strict=True):
-        for name in ("loss", "watermark/nll", "detect/margin"):
+        for name in ("loss", "watermark/nll", "watermark/log_odds_ratio", "detect/margin"):
             assert a[name] == pytest.approx(b[name], abs=1e-4)

@@ -38,7 +38,7 @@ Judged = tuple[str, str, Counts, Counts, str]  # row id, group, red, blue, reaso
 SPECIAL_TOKENS = tuple(wm_score.decode([token]) for token in range(151_643, 151_669))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Measured:
     """A row with what wm-score reads in it. `reason` is empty for a row that is kept."""
 

@@ -23,6 +23,7 @@ from wm_data.recipe import AnySource
 from wm_data.values import check_columns
 
 Record = tuple[str, dict[str, object]]  # where it stands, and what
+READ_BYTES, READ_ROWS = 1 << 20, 256  # of a parquet file at a time: one of each column, and all
 
 
 def find_files(location: str) -> list[Path]:
@@ -76,11 +77,12 @@ def records_of(path: Path, source: AnySource) -> Iterator[Record]:
 
 
 def _parquet(path: Path, source: AnySource) -> Iterator[Record]:
-    with pq.ParquetFile(path) as file:
+    # A file may be one row group: read through a buffer, it does not stand in memory as a whole.
+    with pq.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False) as file:
         check_columns(source, file.schema_arrow.names, str(path))
         wanted = list(source.columns.given().values())
         number = 0
-        for batch in file.iter_batches(batch_size=1_000, columns=wanted):
+        for batch in file.iter_batches(batch_size=READ_ROWS, columns=wanted):
             for record in batch.to_pylist():
                 number += 1
                 yield f"row {number:,} of {path}", record

@@ -12,7 +12,7 @@ SPACES = re.compile(r"\s+")
 ID_LENGTH = 16  # hex digits: 64 bits, a collision among 120,000 rows has odds of 4e-10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One prompt and its two answers. `place` says where it was read, for error messages.
 
@@ -45,7 +45,7 @@ class Row:
         return self.group
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Text:
     """A text that nobody marked, and the prompt that it answers where there is one."""
 

@@ -7,7 +7,7 @@ of its own, beside wm-eval.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -152,6 +152,7 @@ def load_vllm(
     lora = None
     if adapter is not None:
         config = adapter_config(adapter, model, adapter_revision)
+        check_layers(config, adapter)
         options |= {"enable_lora": True, "max_lora_rank": vllm_rank(int(config["r"]))}
         lora = cast(Any, LoRARequest)("adapter", 1, local_adapter(adapter, adapter_revision))
     engine: Any = cast(Any, LLM)(**options)
@@ -161,6 +162,26 @@ def load_vllm(
         VLLMGenerator(engine, SamplingParams, tokenizer) if lora else None,
         tokenizer,
     )
+
+
+HEAD = "lm_head"
+
+
+def check_layers(config: Mapping[str, Any], adapter: str) -> None:
+    """Refuse an adapter on the head, whose log-probabilities of a prompt vLLM gets wrong.
+
+    vLLM 0.33 maps rows of logits to adapters once a step, for the positions that it samples at. The
+    logits of a prompt's positions are made under the same map: but for the first few rows without
+    the adapter, and without a word of it.
+    """
+    targets = config.get("target_modules") or []
+    names = [targets] if isinstance(targets, str) else targets
+    if any(str(name).endswith(HEAD) for name in names):
+        raise WmEvalError(
+            f"the adapter {adapter} is on {HEAD} too, and vLLM's log-probabilities of a prompt "
+            "lack that part; merge it (wm-publish RUN --merge --dry-run writes RUN/merged) and give the "
+            "merged folder as --model, or use --backend hf"
+        )
 
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM takes as max_lora_rank
