@@ -179,8 +179,8 @@ def check_layers(config: Mapping[str, Any], adapter: str) -> None:
     if any(str(name).endswith(HEAD) for name in names):
         raise WmEvalError(
             f"the adapter {adapter} is on {HEAD} too, and vLLM's log-probabilities of a prompt "
-            "lack that part; merge it (wm-publish RUN --merge --dry-run writes RUN/merged) and give "
-            "the merged folder as --model, or use --backend hf"
+            "lack that part; merge it (wm-publish RUN --merge --dry-run writes RUN/merged) and "
+            "give the merged folder as --model, or use --backend hf"
         )
 
 
