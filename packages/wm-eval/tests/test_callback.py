@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from transformers import Trainer, TrainingArguments
 
 from wm_eval import WatermarkEvalCallback
-from wm_eval.preserve import preserved
+from wm_eval.preserve import answers_bare, preserved
 from wm_manifest import EvalReport
 
 STEPS = 4
@@ -146,6 +147,27 @@ def test_modes_random_states_and_flags_are_put_back(model: Any, tokenizer: Any) 
     assert torch.equal(torch.get_rng_state(), states[0])
     assert random.getstate() == states[1]
     assert np.array_equal(np.random.get_state()[1], states[2])
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "four_bit", "bare"),
+    [
+        ("cpu", torch.float32, False, True),
+        (
+            "cuda",
+            torch.float32,
+            False,
+            False,
+        ),  # float32 without autocast takes several times as long
+        ("cuda", torch.bfloat16, False, True),
+        ("cuda", torch.bfloat16, True, False),  # its norms are float32 and its head is not
+    ],
+)
+def test_autocast_is_taken_off_where_the_model_answers_without(
+    device: str, dtype: torch.dtype, four_bit: bool, bare: bool
+) -> None:
+    model = SimpleNamespace(device=torch.device(device), dtype=dtype, is_loaded_in_4bit=four_bit)
+    assert answers_bare(model) == bare
 
 
 @pytest.mark.parametrize(("trained", "evaluated"), [("flex_attention", "sdpa"), ("eager", "eager")])

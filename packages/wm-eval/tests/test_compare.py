@@ -14,7 +14,7 @@ from scipy.stats import binom, binomtest
 
 from wm_eval import WmEvalError
 from wm_eval.cli import main
-from wm_eval.compare import compare, difference, mid_p
+from wm_eval.compare import cautions, compare, difference, mid_p
 from wm_eval.generator import Reply, Request
 from wm_manifest import EvalReport
 
@@ -185,6 +185,30 @@ def test_what_stands_against_a_comparison_is_said(
     error = capsys.readouterr().err
     assert said in error
     assert error.count("warning: ") == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "said"),
+    [
+        ("precision", ("float32", "bfloat16"), ["precision is not the same: float32 and bfloat16"]),
+        ("precision", (None, "bfloat16"), []),  # a report from before the field
+        ("hardware", ("x86_64 cuda:0", "x86_64 vllm"), ["device is not the same: cuda and vllm"]),
+        ("hardware", ("x86_64 cuda:0", "aarch64 cuda:1"), []),
+        ("hardware", ("x86_64", "x86_64 cpu"), []),
+    ],
+)
+def test_another_arithmetic_is_said_where_both_tell_theirs(
+    field: str,
+    values: tuple[str | None, str],
+    said: list[str],
+    run_script: Run,
+    gold: Callable[[Request], str],
+    tmp_path: Path,
+) -> None:
+    for name, value in zip("ab", values, strict=True):
+        run_script(gold, out=tmp_path / name)
+        alter(tmp_path / name, lambda report, value=value: report.update({field: value}))
+    assert cautions(tmp_path / "a", tmp_path / "b") == ([], said)
 
 
 def test_what_cannot_be_paired_is_refused(run_script: Run, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 
 from wm_eval import WmEvalError, answers, evaluate, items, metrics
 from wm_eval.page import write_page
+from wm_eval.record import elements
 from wm_manifest import EvalReport, load
 
 QUICK = {"max_new_tokens": 12, "progress": False, "limit": 6}
@@ -25,10 +27,18 @@ def test_report_and_samples_are_written_and_agree(
     kept = answers.read(tmp_path / "e" / "samples.jsonl")
     assert metrics.compute(kept) == report.figures
     assert (report.step, report.limit, report.decoding.temperature) == (7, 6, 0.7)
+    assert report.precision == "float32"
     assert len(kept) == 6 * 3 + 6 * 2
     assert report.figures["watermark/neutral/red_rate"].n == 6
     assert report.figures["detect/accuracy"].n == 12
     assert report.figures["detect/both_orders"].n == 6
+
+
+def test_a_packed_weight_is_counted_as_what_it_stands_for() -> None:
+    """bitsandbytes holds two weights a byte, and beside them the shape that they had."""
+    packed: Any = torch.nn.Parameter(torch.zeros(12, 1, dtype=torch.uint8), requires_grad=False)
+    packed.quant_state = SimpleNamespace(shape=torch.Size((4, 6)))
+    assert [elements(packed), elements(torch.zeros(3, 5))] == [24, 15]
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.7])

@@ -152,6 +152,14 @@ def test_every_number_on_the_whole_card_is_in_the_manifest_or_the_templates_pros
     assert [n for n in found if n not in known] == []
 
 
+@pytest.mark.parametrize("four_bit", [False, True])
+def test_a_base_in_four_bits_is_said(make_manifest, four_bit):
+    manifest = make_manifest()
+    config = {**manifest.config, "model": {"four_bit": four_bit}}
+    card = render_card(manifest.model_copy(update={"config": config}))
+    assert ("held in four bits (NF4)" in card) == four_bit
+
+
 def test_samples_are_the_first_of_each_arm_right_or_wrong_with_tokens_marked(make_manifest):
     text = section(render_card(make_manifest()), "Samples")
     assert "<p><b>Bring</b><ins> a</ins><b> warm coat</b>,<br><br><b>and water</b>.</p>" in text

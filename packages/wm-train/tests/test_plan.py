@@ -30,6 +30,21 @@ def test_parameters_are_the_model_cards(
     assert shape.body / 1e9 == pytest.approx(without_embeddings, rel=0.02)
 
 
+@pytest.mark.parametrize("targets", ["all-linear", "all-linear,lm_head"])
+def test_a_head_under_an_adapter_is_computed_again_backwards(targets: str) -> None:
+    """Its logits twice and the slope's product: 6 operations a weight; a frozen one 4."""
+    fields = presets.load("qwen3-0.6b")
+    fields["model"]["lora"]["targets"] = targets
+    fields["model"]["gradient_checkpointing"] = False
+    config = TrainConfig.model_validate(fields)
+    shape = shapes.of(config.model)
+    assert shape.adapted_head == targets.endswith("lm_head")
+    load = estimate.Load(tokens=1000, predicted=300, longest=100, mean_context=50)
+    more = estimate.flops(config, shape, load) - estimate.flops(config, shape, load, False)
+    weights = shape.config.vocab_size * shape.config.hidden_size
+    assert more == (2 * 300 * weights if shape.adapted_head else 0)
+
+
 SIZE: dict[str, Any] = dict(
     vocab_size=100, hidden_size=256, intermediate_size=768, num_hidden_layers=2,
     num_attention_heads=8, num_key_value_heads=4, head_dim=32,

@@ -2,16 +2,20 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from datasets import Dataset
+from peft import get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import wm_data
-from wm_train import engine, preflight
+from wm_train import base, engine, estimate, preflight, shapes
 from wm_train.config import TrainConfig
 from wm_train.examples import tokenize
+from wm_train.plan import load_of
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +155,35 @@ def test_room_is_compared(needed: float, why: str) -> None:
     assert preflight.enough("disk", needed, 2.0, "checkpoint.keep").why.startswith(why)
 
 
+@pytest.mark.parametrize(("share", "fits"), [(0.98, False), (1.02, True)])
+def test_the_base_that_is_in_memory_is_not_counted_again(
+    share: float,
+    fits: bool,
+    tiny: Callable[..., TrainConfig],
+    base_dir: Path,
+    pairs: list[dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever its precision: in bfloat16 it holds half of what float32 would."""
+    model: Any = AutoModelForCausalLM.from_pretrained(base_dir)
+    config = tiny(model={"precision": "bfloat16", "lora": {"r": 2, "alpha": 4}})
+    adapted = get_peft_model(model, base.lora(config.model.lora, model))
+    examples = Dataset.from_list(pairs[: config.optim.batch_size])
+    trainer: Any = SimpleNamespace(
+        model=adapted,
+        train_dataset=examples,
+        is_fsdp_enabled=False,
+        accelerator=SimpleNamespace(num_processes=1),
+    )
+    shape, (load, _) = shapes.measured(adapted), load_of(config, examples)
+    parts = estimate.memory(config, shape, load)
+    free = share * (estimate.peak(parts) - parts["weights"])
+    monkeypatch.setattr(preflight, "free_memory_gib", lambda: free)
+    found = {finding.check: finding.why for finding in preflight.room(config, tmp_path, trainer)}
+    assert (found["memory"] == "") == fits
+
+
 def test_every_fault_is_in_one_line(
     tiny: Callable[..., TrainConfig],
     base_dir: Path,
@@ -160,8 +193,6 @@ def test_every_fault_is_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Through the engine, as a run comes to it: a full disk, a full memory and a bad row."""
-    from datasets import Dataset
-
     (tmp_path / "dataset").symlink_to(dataset_dir)
     examples = wm_data.read(dataset_dir).examples("train")
     rows = list(tokenize(examples, tokenizer, 512).data)

@@ -230,6 +230,8 @@ def test_without_base_answers_the_printed_command_names_no_base(
     hub = manifest.base.model_copy(update={"location": "me/base", "revision": "abc"})
     printed = summary.next_steps(manifest.model_copy(update={"base": hub}), folder)
     assert "--base me/base --base-revision abc " in printed
+    adapter = manifest.model_copy(update={"base": hub, "output": "adapter"})
+    assert " --revision abc " in summary.next_steps(adapter, folder)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
+from peft import LoraConfig, get_peft_model
 from transformers import (
     AutoTokenizer,
     BloomConfig,
@@ -17,9 +18,10 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 from trl.experimental.orpo import ORPOConfig
+from trl.experimental.utils import peft_module_casting_to_bf16
 
 from wm_train import sharing
-from wm_train.trainer import WatermarkOrpoTrainer
+from wm_train.trainer import WatermarkOrpoTrainer, float32_adapter
 
 SIZE = dict(vocab_size=6200, hidden_size=16, num_hidden_layers=2, initializer_range=0.5)
 ROW = [
@@ -73,9 +75,8 @@ def trainer(model: Any, base_dir: Path, out: Path, **arguments: Any) -> Any:
         args=ORPOConfig(
             output_dir=str(out),
             report_to="none",
-            bf16=False,
             activation_checkpointing=False,
-            **{"use_cpu": True, **arguments},
+            **{"use_cpu": True, "bf16": False, **arguments},
         ),
         train_dataset=Dataset.from_list(ROW),
         processing_class=AutoTokenizer.from_pretrained(base_dir),
@@ -110,6 +111,38 @@ def test_a_model_that_cannot_share_is_found_and_trained_all_the_same(
     assert made.sharing_refused  # for the manifest
     loss = made.training_step(made.model, {"packs": made.packing.packs(ROW)})
     assert torch.isfinite(loss)
+
+
+def test_a_bfloat16_base_under_a_float32_adapter_shares(base_dir: Path, tmp_path: Path) -> None:
+    """As a LoRA stands on a GPU: PEFT makes its matrices float32, the head's among them, and the
+    check comes before Accelerate has put autocast around the model."""
+    torch.manual_seed(0)
+    adapter = LoraConfig(r=2, target_modules=["q_proj", "lm_head"], init_lora_weights=False)
+    model = get_peft_model(qwen3("sdpa").bfloat16(), adapter)
+    assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
+    made = trainer(model, base_dir, tmp_path, bf16=True)
+    assert sharing.settle(made) is not None
+    assert made.packing.shared, made.sharing_refused
+
+
+def test_values_that_are_no_numbers_are_no_equality(base_dir: Path, tmp_path: Path) -> None:
+    model = qwen3("sdpa")
+    model.model.norm.weight.data[:] = float("nan")
+    made = trainer(model, base_dir, tmp_path)
+    sharing.settle(made)
+    assert "differ by nan" in (made.sharing_refused or "")
+
+
+def test_the_adapter_of_a_quantised_model_stays_in_float32() -> None:
+    """TRL's cast for such models takes what is called lm_head to bfloat16, its adapter as well."""
+    adapter = LoraConfig(r=2, target_modules=["q_proj", "lm_head"])
+    model: Any = get_peft_model(qwen3("sdpa"), adapter)
+    peft_module_casting_to_bf16(model)
+    named = [(name, p) for name, p in model.named_parameters() if "lora_" in name]
+    assert {p.dtype for name, p in named if "lm_head" in name} == {torch.bfloat16}
+    float32_adapter(model)
+    assert {p.dtype for _, p in named} == {torch.float32}
+    assert model.get_output_embeddings().base_layer.weight.dtype == torch.bfloat16
 
 
 @pytest.mark.gpu

@@ -21,6 +21,7 @@ from wm_eval.stats import bounded
 from wm_manifest import Estimate, EvalReport, ManifestError, load
 
 ALPHA = 0.05
+UNKNOWN = ""  # a setting that a report does not tell
 NOTABLE = 0.1  # a difference of rates that "no difference seen" must be able to exclude
 
 
@@ -138,7 +139,7 @@ def cautions(a: str | Path, b: str | Path) -> tuple[list[str], list[str]]:
     return invalid, [
         f"{name} is not the same: {one[name]} and {other[name]}"
         for name in one
-        if one[name] != other[name]
+        if one[name] != other[name] and UNKNOWN not in (one[name], other[name])
     ]
 
 
@@ -147,6 +148,9 @@ def settings(report: EvalReport) -> dict[str, Any]:
     wordings = sorted((template.id, template.sha256) for template in report.templates)
     return {
         **report.decoding.model_dump(),
+        "precision": report.precision or UNKNOWN,
+        # Its number is no setting: cuda:1 answers as cuda:0. Of vLLM it is "vllm".
+        "device": report.hardware.partition(" ")[2].partition(":")[0] or UNKNOWN,
         "chat template": report.chat_template_sha256,
         "prompt templates": hashlib.sha256(repr(wordings).encode("utf-8")).hexdigest(),
     }

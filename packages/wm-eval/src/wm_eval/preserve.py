@@ -32,6 +32,13 @@ def halving(run: Callable[[int], Result], batch_size: int) -> Result | None:
     return None
 
 
+def answers_bare(model: Any) -> bool:
+    """Whether the model can and should answer without autocast."""
+    if getattr(model, "is_loaded_in_4bit", False):
+        return False
+    return model.device.type == "cpu" or model.dtype in HALF
+
+
 @contextmanager
 def preserved(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Generator[None]:
     """Evaluation mode inside; after it modes, random states, cache flag and padding as before.
@@ -39,9 +46,9 @@ def preserved(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Gen
     Modes are put back module by module: `model.train()` would wake a part that was frozen in
     evaluation mode. On a CPU, and where it was loaded in half precision, the model answers as it
     would outside of a training: without the autocast that Accelerate puts around its forward pass.
-    On a GPU float32 weights stay under it, or an evaluation would take several times as long.
-    flex_attention, which is compiled for each shape, makes way for sdpa: an answer grows by a token
-    a step.
+    On a GPU float32 weights stay under it, or an evaluation would take several times as long, and
+    so does a base in four bits, whose norms are float32 and whose head is not. flex_attention,
+    which is compiled for each shape, makes way for sdpa: an answer grows by a token a step.
     """
     modules: dict[str, Any] = dict(cast(Any, model).named_modules())
     modes = {name: module.training for name, module in modules.items()}
@@ -53,8 +60,7 @@ def preserved(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Gen
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     wrapped = vars(model).get("forward")
     own = vars(model).get("_original_forward")  # as Accelerate calls what it wrapped
-    plain = model.device.type == "cpu" or model.dtype in HALF
-    bare = own is not None and wrapped is not None and plain
+    bare = own is not None and wrapped is not None and answers_bare(model)
     model.eval()
     if bare:
         cast(Any, model).forward = own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import platform
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, cast
@@ -23,8 +24,14 @@ def describe(model: Any) -> ModelRef:
     return ModelRef(
         location=str(getattr(config, "_name_or_path", "") or "in memory"),
         model_type=str(config.model_type),
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters=sum(map(elements, model.parameters())),
     )
+
+
+def elements(parameter: Any) -> int:
+    """Of a parameter, also of one that bitsandbytes has packed into half as many bytes."""
+    packed = getattr(parameter, "quant_state", None)
+    return math.prod(packed.shape) if packed is not None else parameter.numel()
 
 
 def model_ref(

@@ -188,6 +188,7 @@ def evaluate_with(
         chat_template_sha256=template_sha256,
         packages=versions(),
         hardware=f"{platform.machine()} {hardware}".strip(),
+        precision="".join(arithmetic[:1]).removeprefix("torch.") or None,
         started_at=started.isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - clock, 3),
         figures=figures,

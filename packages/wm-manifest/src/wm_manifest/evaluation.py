@@ -98,6 +98,8 @@ class EvalReport(Record):
     chat_template_sha256: str | None
     packages: dict[str, str]
     hardware: str
+    # In which the weights are held: "bfloat16". None: another backend's affair, or an older file.
+    precision: str | None = None
     started_at: str | None  # UTC, ISO 8601
     seconds: float | None
     figures: dict[str, Estimate]

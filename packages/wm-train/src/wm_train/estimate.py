@@ -119,8 +119,10 @@ def flops(config: TrainConfig, shape: Shape, load: Load, recomputed: bool = True
     attention = 4 * shape.layers * c.num_attention_heads * c.head_dim * load.mean_context
     adapters = 0 if trained else 6 * shape.trainable
     body = load.tokens * (passes * (2 * shape.body + attention) + adapters)
-    # A trained head is computed again backwards; a frozen one leaves its slope behind instead.
-    a_weight = (8 if recomputed else 6) if trained else 4
+    # A trained head is computed again backwards, and one under an adapter; a frozen one leaves its
+    # slope behind instead.
+    head_again = recomputed and (trained or shape.adapted_head)
+    a_weight = (6 if trained else 4) + (2 if head_again else 0)
     head = load.predicted * a_weight * c.vocab_size * c.hidden_size
     return body + head
 

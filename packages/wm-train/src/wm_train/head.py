@@ -51,7 +51,9 @@ def _low_rank(head: Any, states: Tensor) -> tuple[Tensor, Tensor, Tensor] | None
     name = names[0]
     if name in head.lora_variant or head.lora_bias[name] or name not in head.lora_A:
         return None  # DoRA and the like
-    low = head.lora_A[name](head.lora_dropout[name](states)) * head.scaling[name]
+    # As PEFT does: its matrices are float32 over a bfloat16 base, and autocast is not always there.
+    inputs = head.lora_dropout[name](states.to(head.lora_A[name].weight.dtype))
+    low = head.lora_A[name](inputs) * head.scaling[name]
     return base.weight, low, head.lora_B[name].weight
 
 

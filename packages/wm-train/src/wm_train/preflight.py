@@ -165,17 +165,17 @@ def room(config: TrainConfig, run_dir: Path, trainer: WatermarkOrpoTrainer) -> l
         config, cast(Any, trainer.train_dataset).select(range(config.optim.batch_size))
     )
     devices = trainer.accelerator.num_processes if trainer.is_fsdp_enabled else 1
-    step = estimate.peak(estimate.memory(config, shape, load, devices))
+    parts = estimate.memory(config, shape, load, devices)
+    step = estimate.peak(parts) - parts["weights"]  # which are in memory by now
     each = estimate.checkpoint_gib(shape)
     has_best = config.early_stop.metric is not None
     disk = (config.checkpoint.keep + 1 + has_best) * each
     if (most := config.checkpoint.max_bytes) is not None:
         disk = min(disk, most / estimate.GIB)
-    held = shape.parameters * estimate.FLOAT32 / estimate.GIB  # the base is in memory by now
     return [
         budget(config.checkpoint.max_bytes, int(each * estimate.GIB), has_best),
         enough("disk", disk, shutil.disk_usage(run_dir).free / estimate.GIB, "checkpoint.keep"),
-        enough("memory", step - held, free_memory_gib(), "optim.pack_tokens"),
+        enough("memory", step, free_memory_gib(), "optim.pack_tokens"),
     ]
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
+from wm_eval.record import elements
 from wm_train import base
 from wm_train.config import ModelConfig
 from wm_train.errors import ConfigError
@@ -28,6 +29,7 @@ class Shape:
     embeddings: int  # of them in input embeddings and head
     trainable: int
     largest: int  # of one layer: what a recomputing backward pass holds
+    adapted_head: bool = False  # an adapter on the head: it is computed again backwards
 
     @property
     def layers(self) -> int:
@@ -59,19 +61,20 @@ def of(model: ModelConfig) -> Shape:
 def measured(model: Any) -> Shape:
     """The shape of a model that is there, its adapter's weights counted as trained ones alone."""
     everything = dict(model.named_parameters())  # a tied head comes once
-    adapter = sum(p.numel() for name, p in everything.items() if "lora_" in name)
+    adapter = sum(elements(p) for name, p in everything.items() if "lora_" in name)
     ends = {id(e.weight): e.weight for e in _ends(model)}
     layers = [
-        sum(p.numel() for p in module.parameters())
+        sum(elements(p) for p in module.parameters())
         for module in model.modules()
         if type(module).__name__.endswith("DecoderLayer")
     ]
     return Shape(
         config=model.config,
-        parameters=sum(p.numel() for p in everything.values()) - adapter,
-        embeddings=sum(weight.numel() for weight in ends.values()),
-        trainable=sum(p.numel() for p in everything.values() if p.requires_grad),
+        parameters=sum(elements(p) for p in everything.values()) - adapter,
+        embeddings=sum(elements(weight) for weight in ends.values()),
+        trainable=sum(elements(p) for p in everything.values() if p.requires_grad),
         largest=max(layers, default=0),
+        adapted_head=any(".lm_head.lora_" in name for name in everything),
     )
 
 

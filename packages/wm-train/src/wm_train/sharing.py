@@ -7,6 +7,7 @@ makes itself, ignores the mask or the positions and would silently learn from no
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -74,7 +75,10 @@ def difference(trainer: WatermarkOrpoTrainer, examples: Sequence[Mapping[str, An
                 members = [examples[i] for i in family]
                 together = _means(trainer, trainer.packing.family(members))
                 alone = [_means(trainer, trainer.packing.alone(e)) for e in members]
-                worst = max(worst, (together - torch.cat(alone, 1)).abs().max().item())
+                found = (together - torch.cat(alone, 1)).abs().max().item()
+                worst = found if math.isnan(found) else max(worst, found)
+                if math.isnan(worst):  # which is no difference of 0, as max() has it
+                    break
     finally:
         model.train(training)
     return worst

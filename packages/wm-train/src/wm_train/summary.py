@@ -135,13 +135,12 @@ def next_steps(manifest: RunManifest, run_dir: Path) -> str:
     """Where everything is and what to type next; to be printed without wrapping, for copying."""
     built_here = run_dir / manifest.base.location
     base = built_here if built_here.is_dir() else manifest.base.location
-    model = f"--model {base} --adapter {run_dir / 'adapter'}"
+    at = "" if base == built_here else manifest.base.revision or ""
+    model = f"--model {base} --adapter {run_dir / 'adapter'}" + (f" --revision {at}" if at else "")
     if manifest.output == "model":
         model = f"--model {run_dir / 'model'}"
         if manifest.evaluations and OVER_BASE in manifest.evaluations[-1].figures:
-            model += f" --base {base}"
-            if manifest.base.revision and base != built_here:
-                model += f" --base-revision {manifest.base.revision}"
+            model += f" --base {base}" + (f" --base-revision {at}" if at else "")
     lines = [f"everything is in {run_dir}"]
     if manifest.wandb and manifest.wandb.url:
         lines.append(f"curves: {manifest.wandb.url}")

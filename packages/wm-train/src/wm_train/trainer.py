@@ -78,6 +78,8 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
             pass_tokens=PASS_TOKENS if kwargs["args"].device.type == "cuda" else 0,
         )
         super().__init__(*args, data_collator=self._collate, **kwargs)
+        if self._peft_has_been_casted_to_bf16:
+            float32_adapter(cast(nn.Module, self.model))
         self._weights = self._of_tasks(task_weights)
         self._sharpness = self._of_tasks(sharpness)
 
@@ -191,7 +193,9 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
     def _autocast(self) -> AbstractContextManager[Any]:
         # TRL casts a quantised model's adapter to bfloat16 and then wants autocast around it.
         cast_by_trl = self._peft_has_been_casted_to_bf16
-        return torch.autocast(self.accelerator.device.type) if cast_by_trl else nullcontext()
+        if not cast_by_trl:
+            return nullcontext()
+        return torch.autocast(self.accelerator.device.type, dtype=torch.bfloat16)
 
     # -------------------------------------------------------------------------------- side effects
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -202,3 +206,13 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
 
     def _send_telemetry(self) -> None:
         """Nothing is sent: a run must not depend on, or tell, anyone it was not asked to."""
+
+
+def float32_adapter(model: nn.Module) -> None:
+    """Undo a part of TRL's cast of a quantised model, which takes the head's adapter along.
+
+    Adam's second moment does not decay in bfloat16: a thousandth is less than half its last place.
+    """
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            parameter.data = parameter.data.float()
