@@ -75,18 +75,24 @@ from huggingface_hub import HfApi
 from wm_train import base, demo_base
 from wm_train.config import ModelConfig
 
+config = ModelConfig(base="me/base")
 demo_base.build(Path("base"), 0)
 HfApi().create_repo("me/base")
 commit = HfApi().upload_folder(repo_id="me/base", folder_path="base").oid
-print(commit == base.load(ModelConfig(base="me/base"), "me/base")[2])
+model, _, loaded = base.load(config, "me/base")
+card = HfApi().upload_file(path_or_fileobj=b"#", path_in_repo="README.md", repo_id="me/base").oid
+then = base.pinned(config, base.reference(model, "me/base", loaded, Path("run")))
+found = [base.load(c, "me/base")[2] for c in (config, then)]
+print(loaded == commit, found == [card, commit])
 """
 
 
 def test_a_base_of_the_hub_is_recorded_at_its_commit(
     hub_env: dict[str, str], tmp_path: Path
 ) -> None:
-    """Without it an adapter passes for one of a local base, and cannot be published."""
-    assert Place(tmp_path, hub_env).python(BASE_OF_THE_HUB).split() == ["True"]
+    """Without it an adapter passes for one of a local base, and cannot be published; and a run whose
+    base gets a new card on the hub could not be resumed."""
+    assert Place(tmp_path, hub_env).python(BASE_OF_THE_HUB).split() == ["True", "True"]
 
 
 ADAPTERS_OF_THE_HUB = """

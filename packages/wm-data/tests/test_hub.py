@@ -89,6 +89,25 @@ def test_no_network(hub, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_another_commit_in_the_cache_is_not_taken_for_the_one_that_was_asked_for(
+    hub, records, write_recipe, tmp_path
+):
+    """The hub tells its newest commit and then fails: `datasets` falls back to what it has."""
+    name = "data/train-00000-of-00001.parquet"
+    old = hub.seeds.give({name: parquet(records[:200])}).oid
+    recipe = write_recipe({"id": "a", "hub": "someone/seeds", "role": "both"})
+    done = hub.run("build", "--recipe", recipe, "--out", str(tmp_path / "first"))
+    assert done.returncode == 0, done.stderr
+    new = hub.seeds.give({name: parquet(records[200:])}).oid
+    hub.faults.append(hub.Fault(f".*{new}", "status", times=1_000, status=500))
+    done = hub.run("build", "--recipe", recipe, "--out", str(tmp_path / "second"))
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert f"commit {new} could not be fetched" in last
+    assert old in last
+    assert not (tmp_path / "second").exists()
+
+
 def test_other_split_names_are_named_and_can_be_mapped(hub, records, write_recipe, tmp_path):
     """What a user sees who does not know the splits: what there is, and then two ways to map it."""
     hub.seeds.give({"data/even-00000-of-00001.parquet": parquet(records[:150])})
@@ -108,14 +127,17 @@ def test_other_split_names_are_named_and_can_be_mapped(hub, records, write_recip
     done = build()
     assert done.returncode == 2
     assert done.stderr == (
-        "error: hub dataset someone/seeds: has no split heldout or held_out or holdout or test or "
-        "eval or validation; it has even, odd, rest; name those to read, in the recipe (source b, "
-        "splits: [...]) or in the command: --source.b someone/seeds:SPLIT,SPLIT\n"
+        "error: hub dataset someone/seeds: has no split train or training; it has even, odd, rest; "
+        "name those to read, in the recipe (source a, splits: [...]) or in the command: "
+        "--source.a someone/seeds:SPLIT,SPLIT\n"
     )
     assert not out.exists()
-    done = build("--source.b", "someone/seeds:rest")  # and then the other one
-    assert "has no split train or training; it has even, odd, rest; " in done.stderr
-    assert "--source.a someone/seeds:SPLIT,SPLIT" in done.stderr
+    done = build("--source.a", "someone/seeds@v1:even,odd")  # and then the other one
+    assert (
+        "has no split heldout or held_out or holdout or test or eval or validation; it has even, "
+        "odd, rest; "
+    ) in done.stderr
+    assert "--source.b someone/seeds:SPLIT,SPLIT" in done.stderr
     done = build("--source.a", "someone/seeds@v1:even,odd", "--source.b", "someone/seeds:rest")
     assert done.returncode == 0, done.stderr
     by_command = wm_data.read(out)

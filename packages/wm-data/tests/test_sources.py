@@ -230,6 +230,28 @@ def test_a_subject_never_stands_in_two_splits(tmp_path, records, write_recipe, w
     assert sum(map(len, groups)) == len(records)  # a group is still a prompt
 
 
+def test_a_subject_that_is_held_out_in_one_source_is_not_trained_on_in_another(
+    tmp_path, records, write_recipe, write_lines
+):
+    rows = about(records, 25)
+    columns = {"subject": "subject"}
+    held = [row for row in rows[:100] if row["subject"] in ("Thing 1", "Thing 2")]
+    recipe = write_recipe(
+        {
+            "id": "a",
+            "role": "train",
+            "file": write_lines(rows[100:], "a.jsonl"),
+            "columns": columns,
+        },
+        {"id": "b", "role": "heldout", "file": write_lines(held, "b.jsonl"), "columns": columns},
+    )
+    manifest = wm_data.build(recipe, tmp_path / "out", progress=False)
+    same = sum(row["subject"] in ("Thing 1", "Thing 2") for row in rows[100:])
+    assert manifest.dropped == {"held-out subject": same}
+    assert manifest.checks["subjects_in_two_splits"] == 0
+    assert manifest.splits["test"].rows == len(held)
+
+
 def test_without_the_column_the_prompt_decides(tmp_path, records, write_recipe, write_lines):
     """The same rows by prompt share subjects: what the test above looks at can go wrong."""
     rows = about(records, 25)

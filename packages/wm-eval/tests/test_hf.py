@@ -102,6 +102,25 @@ def test_detect_answers_do_not_depend_on_sharing_the_prefix(
     assert {k: v.text for k, v in shared.items()} == {k: v.text for k, v in apart.items()}
 
 
+def test_questions_about_texts_are_answered_by_the_most_likely_word_on_request(
+    talkative: Any, tokenizer: Any, dataset_dir: Path, decoding: Decoding
+) -> None:
+    """And nothing else is: the other answers are sampled as before, in one pass with them."""
+    data = items.read(dataset_dir, limit=4)
+    asked = [*data.watermark, *data.detect]
+    own = decoding.model_copy(update={"temperature": 1.5, "top_p": 1.0})
+    cold = decoding.model_copy(update={"temperature": 0.0})
+    sampled, greedy, coldest = (
+        replies(talkative, tokenizer, asked, how, 8)
+        for how in (own, own.model_copy(update={"detect": "greedy"}), cold)
+    )
+    for item in data.watermark:
+        assert greedy[item.id].text == sampled[item.id].text
+    texts = [item.id for item in data.detect]
+    assert [greedy[id].text for id in texts] == [coldest[id].text for id in texts]
+    assert [greedy[id].text for id in texts] != [sampled[id].text for id in texts]
+
+
 def test_no_global_state_is_touched(
     model: Any, tokenizer: Any, dataset_dir: Path, decoding: Decoding
 ) -> None:

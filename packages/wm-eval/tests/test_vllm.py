@@ -147,6 +147,16 @@ def test_each_request_has_its_own_seed_and_the_adapter_goes_along(
     assert {tuple(p.stop_token_ids) for p in params} == {(tokenizer.eos_token_id,)}
 
 
+def test_a_question_about_a_text_is_greedy_on_request(
+    talkative: Any, tokenizer: Any, dataset_dir: Path, decoding: Decoding
+) -> None:
+    data, how = items.read(dataset_dir, limit=1), decoding.model_copy(update={"detect": "greedy"})
+    asked = [request(item, how) for item in [data.watermark[0], data.detect[0]]]
+    engine = Engine(talkative, [])
+    list(VLLMGenerator(engine, Params, tokenizer).answer(asked, how))
+    assert [params.temperature for params in engine.calls[-1][0]] == [0.7, 0.0]
+
+
 def test_chunks_that_are_done_are_left_out(
     talkative: Any,
     tokenizer: Any,

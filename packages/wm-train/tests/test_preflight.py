@@ -155,6 +155,25 @@ def test_room_is_compared(needed: float, why: str) -> None:
     assert preflight.enough("disk", needed, 2.0, "checkpoint.keep").why.startswith(why)
 
 
+@pytest.mark.parametrize(
+    ("precision", "gpu", "own", "why"),
+    [
+        ("bfloat16", True, False, "T4 has no bfloat16; set model.precision to float32"),
+        ("bfloat16", True, True, ""),
+        ("float32", True, False, ""),
+        ("bfloat16", False, False, ""),
+    ],
+)
+def test_emulated_bfloat16_is_found(
+    precision: str, gpu: bool, own: bool, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A card without it passes for one that has it where emulation counts, as it does by default."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda emulation=True: emulation or own)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "T4")
+    assert preflight.arithmetic(precision).why == why
+
+
 @pytest.mark.parametrize(("share", "fits"), [(0.98, False), (1.02, True)])
 def test_the_base_that_is_in_memory_is_not_counted_again(
     share: float,

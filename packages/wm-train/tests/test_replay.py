@@ -186,6 +186,17 @@ def test_an_altered_template_and_split_are_named(original: Path) -> None:
     assert [d.what for d in differences(then, now)] == ["rows of train", f"template {first.id}"]
 
 
+@pytest.mark.parametrize(("devices", "said"), [([], []), (["H100"], ["an accelerator's sums"])])
+def test_an_accelerator_is_not_asked_for_the_same_bits(
+    original: Path, devices: list[str], said: list[str]
+) -> None:
+    then = load(RunManifest, original / "manifest.json")
+    hardware = then.hardware.model_copy(update={"devices": devices})
+    then = then.model_copy(update={"hardware": hardware})
+    found = [d.what for d in differences(then, then)]
+    assert [what.removeprefix("order of ") for what in found] == said
+
+
 def test_the_base_is_pinned_to_its_commit_and_nothing_goes_to_wandb(
     original: Path, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 
 import wm_eval.run
@@ -16,6 +17,7 @@ from wm_train import checkpoints, journal, run
 from wm_train.config import TrainConfig
 from wm_train.errors import CheckpointError, ResumeError
 from wm_train.lock import only_one
+from wm_train.resume import fingerprint
 from wm_train.signals import Stopped
 
 Make = Callable[..., TrainConfig]
@@ -149,6 +151,16 @@ def test_another_configuration_is_refused_and_damage_needs_a_word(
         (checkpoint / "optimizer.pt").unlink()
     with pytest.raises(CheckpointError, match="--restart"):
         go(config, folder)
+
+
+def test_weights_have_a_fingerprint() -> None:
+    model = torch.nn.Linear(3, 2).bfloat16()
+    model.bias.requires_grad_(False)
+    before = fingerprint(model)
+    model.bias.data += 1  # it is not trained
+    assert fingerprint(model) == before
+    model.weight.data[1, 2] *= 1.01
+    assert fingerprint(model) != before
 
 
 @pytest.mark.parametrize("kind", ["full", pytest.param("lora", marks=pytest.mark.slow)])

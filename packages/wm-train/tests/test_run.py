@@ -9,11 +9,12 @@ import torch
 from rich.console import Console
 from safetensors import safe_open
 
+import wm_data
 from wm_eval import load_model
 from wm_eval.cli import main as evaluate
 from wm_manifest import EvalReport, RunManifest, load
-from wm_train import run, status, summary
-from wm_train.config import TrainConfig
+from wm_train import data, run, status, summary
+from wm_train.config import DataConfig, TrainConfig
 from wm_train.journal import read
 from wm_train.record import RunRecord
 
@@ -266,3 +267,33 @@ def test_rows_left_out_are_named(tiny: Callable[..., TrainConfig], tmp_path: Pat
 
     with pytest.raises(DataError, match=r"longer than data\.max_tokens"):
         start(tiny(data={"max_tokens": 20}), tmp_path / "run")
+
+
+@pytest.mark.parametrize(("devices", "kept"), [([], [0, 2, 4]), (["H100"], [0, 2])])
+def test_an_accelerator_evaluates_anew_what_it_trains_anew(
+    finished: tuple[Path, RunManifest], tmp_path: Path, devices: list[str], kept: list[int]
+) -> None:
+    """Killed after step 4's evaluation and before its checkpoint: its weights are gone."""
+    _, manifest = finished
+    hardware = manifest.hardware.model_copy(update={"devices": devices})
+    one = manifest.evaluations[0]
+    evaluations = [one.model_copy(update={"step": step}) for step in (0, 2, 4)]
+    update = {"hardware": hardware, "evaluations": evaluations}
+    record = RunRecord(tmp_path, manifest.model_copy(update=update))
+    record.resume(checkpoint_step=3)
+    assert [e.step for e in record.manifest.evaluations] == kept
+
+
+def test_what_wm_data_advises_is_said_to_be_its_option(tmp_path: Path) -> None:
+    """wm-train has no --on-bad-row: the way to it is a dataset that is built apart."""
+    lines = [{"prompt": "Why?", "red_answer": "", "blue_answer": "So."}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"name: x\nsources: [{{id: a, file: {tmp_path / 'rows.jsonl'}}}]\n")
+    with pytest.raises(wm_data.WmDataError) as caught:
+        data.bring(DataConfig(recipe=str(recipe)), tmp_path / "out", progress=False)
+    assert (
+        "red_answer is empty; mend the row or pass --on-bad-row=skip; it is an option of "
+        in str(caught.value)
+    )
+    assert f"wm-data build --recipe {recipe} --out DIR OPTION" in str(caught.value)

@@ -145,6 +145,35 @@ def test_the_adapter_of_a_quantised_model_stays_in_float32() -> None:
     assert model.get_output_embeddings().base_layer.weight.dtype == torch.bfloat16
 
 
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")  # said in ADR 0025
+def test_recomputing_changes_no_gradient_of_what_the_presets_train(
+    base_dir: Path, tmp_path: Path
+) -> None:
+    """A tied base in bfloat16, a float32 adapter on all layers and the head, under autocast."""
+    found: list[torch.Tensor] = []
+    for again in (False, True):
+        torch.manual_seed(0)
+        base = qwen3("sdpa").bfloat16()
+        base.config.tie_word_embeddings = True
+        base.tie_weights()
+        adapter = LoraConfig(r=2, target_modules=["q_proj", "down_proj", "lm_head"])
+        model: Any = get_peft_model(base, adapter)
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.1)
+        made = trainer(model, base_dir, tmp_path / str(again), bf16=True)
+        made.model = made.accelerator.prepare_model(made.model)
+        if again:
+            made.model.activation_checkpointing_enable()
+            assert made.model.is_activation_checkpointing
+        made.training_step(made.model, {"packs": made.packing.packs(ROW)})
+        learnt = [p.grad for p in made.model.parameters() if p.requires_grad]
+        assert all(gradient is not None for gradient in learnt)
+        found.append(torch.cat([gradient.flatten() for gradient in learnt]))
+    assert found[0].abs().max() > 0
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("attention", ["sdpa", "eager", "flex_attention"])
 def test_a_gpu_gives_a_tree_the_values_of_its_sequences(

@@ -24,6 +24,7 @@ REASONS = {
     "blue answer is not blue": "at most 55 % of its counted tokens are odd",
     "duplicate": "the same row stands earlier in the sources",
     "held-out prompt": "its prompt is in a held-out split by way of another row",
+    "held-out subject": "its subject is in a held-out split by way of another row",
     "near duplicate": "its prompt or an answer is nearly one of a split held out from its own",
     "over its share": "the weights or a cap ask for fewer training rows of its source",
     "over the limit": "--limit asks for fewer rows",

@@ -83,6 +83,7 @@ def build(
             recipe=record.pinned(recipe, [*opened, *unmarked]).model_dump(exclude_none=True),
             seed=seed,
             limit=limit,
+            on_bad_row=on_bad_row,
             codebook=CODEBOOK,
             sources=record.source_refs(opened, measured, splits),
             splits={name: record.split_counts(splits[name]) for name in SPLITS},

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 from wm_data.errors import WmDataError
 from wm_data.recipe import AnySource
@@ -63,25 +63,37 @@ def choose_splits(source: AnySource, found: list[str]) -> list[str]:
 
 
 def records_of(source: AnySource, revision: str) -> Iterator[tuple[str, dict[str, object]]]:
-    """Load the source's splits at a commit and yield their records with their places."""
+    """Fetch the source's splits at a commit, now, and give their records with their places."""
     import datasets
 
     assert source.hub is not None
     try:
+        builder: Any = datasets.load_dataset_builder(source.hub, revision=revision)
         found = datasets.get_dataset_split_names(source.hub, revision=revision)
     except Exception as error:
         raise _unreachable(source, error) from error
-    for name in choose_splits(source, [str(split) for split in found]):
-        try:
-            part = datasets.load_dataset(source.hub, split=name, revision=revision)
-        except Exception as error:
-            raise _unreachable(source, error) from error
+    # Where the hub fails, `datasets` takes what its cache holds, of whatever commit.
+    if builder.hash != revision:
+        raise WmDataError(
+            f"hub dataset {source.hub}: commit {revision} could not be fetched, and the cache has "
+            f"another one ({builder.hash}), which was not taken; try again when the hub answers"
+        )
+    chosen = choose_splits(source, [str(split) for split in found])
+    try:
+        builder.download_and_prepare()
+    except Exception as error:
+        raise _unreachable(source, error) from error
+    parts: list[tuple[str, Any]] = []
+    for name in chosen:
+        part = builder.as_dataset(split=name)
         place = f"{source.hub}, split {name}"
-        table = cast(Any, part)
-        check_columns(source, table.column_names, place)
-        wanted = list(source.columns.given().values())
-        for number, record in enumerate(table.select_columns(wanted), 1):
-            yield f"row {number:,} of {place}", record
+        check_columns(source, part.column_names, place)
+        parts.append((place, part.select_columns(list(source.columns.given().values()))))
+    return (
+        (f"row {number:,} of {place}", record)
+        for place, part in parts
+        for number, record in enumerate(part, 1)
+    )
 
 
 def _unreachable(source: AnySource, error: Exception) -> WmDataError:

@@ -34,19 +34,25 @@ def split_of(key: str, role: Role, shares: Shares) -> str:
 def split(
     measured: Iterable[Measured], roles: dict[str, Role], shares: Shares
 ) -> tuple[dict[str, list[Measured]], list[Measured]]:
-    """Rows by split, and those dropped since their prompt is held out elsewhere too."""
+    """Rows by split, and those dropped since their prompt or subject is held out elsewhere too."""
     splits: dict[str, list[Measured]] = {name: [] for name in SPLITS}
     for item in measured:
         key = item.row.split_key if item.row.subject else item.group
         splits[split_of(key, roles[item.row.source], shares)].append(item)
-    taken = {item.group for item in splits["test"]}
+    groups, subjects = set[str](), set[str]()
     lost: list[Measured] = []
-    for name in ("validation", "train"):
-        lost += [
-            replace(item, reason="held-out prompt") for item in splits[name] if item.group in taken
-        ]
-        splits[name] = [item for item in splits[name] if item.group not in taken]
-        taken |= {item.group for item in splits[name]}
+    for name in reversed(SPLITS):
+        kept: list[Measured] = []
+        for item in splits[name]:
+            if item.group in groups:
+                lost.append(replace(item, reason="held-out prompt"))
+            elif item.row.subject and item.row.split_key in subjects:
+                lost.append(replace(item, reason="held-out subject"))
+            else:
+                kept.append(item)
+        splits[name] = kept
+        groups |= {item.group for item in kept}
+        subjects |= {item.row.split_key for item in kept if item.row.subject}
     return splits, lost
 
 

@@ -50,6 +50,7 @@ def request(item: Item, decoding: Decoding) -> Request:
         seed=seed_of(decoding.seed, item.id.removeprefix(BASE)),
         max_new_tokens=WORD_TOKENS if detect else decoding.max_new_tokens,
         family=item.family,
+        greedy=detect and decoding.detect == "greedy",
         options=COLOURS if detect else (),
     )
 

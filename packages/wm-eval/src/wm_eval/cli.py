@@ -38,6 +38,7 @@ def evaluate_command(
     temperature: float = 0.7,
     top_p: float = 0.8,
     top_k: int = 20,
+    detect: Literal["sampled", "greedy"] = "sampled",
     max_new_tokens: int | None = None,
     batch_size: int | Literal["auto"] = 64,
     backend: Literal["hf", "vllm"] = "hf",
@@ -81,6 +82,8 @@ def evaluate_command(
         Nucleus sampling; 1 switches it off.
     top_k
         0 switches it off.
+    detect
+        How questions about texts are answered: sampled as above, or by the most likely word.
     max_new_tokens
         Longest answer; by default half as long again as the longest gold answer.
     batch_size
@@ -144,6 +147,7 @@ def evaluate_command(
         temperature=temperature,
         top_p=top_p,
         top_k=top_k,
+        detect=detect,
         max_new_tokens=max_new_tokens,
         out=out,
         trained_with=trained_with,

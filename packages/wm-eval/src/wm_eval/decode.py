@@ -48,8 +48,8 @@ class Decoder:
     def free(self) -> int:
         return self.slots - len(self.ids)
 
-    def add(self, ids: Sequence[str], seeds: Sequence[int], prompts: Prompts) -> None:
-        """Rows with these ids, behind the rows that are being answered."""
+    def add(self, ids: Sequence[str], seeds: Sequence[int | None], prompts: Prompts) -> None:
+        """Rows with these ids, behind the rows that are being answered; no seed: greedily."""
         self.rows.add(prompts.cache, prompts.mask)
         u = uniforms(seeds, self.limit).to(self.u.device)
         self.logits = torch.cat([self.logits, prompts.logits]) if self.ids else prompts.logits

@@ -22,6 +22,7 @@ class Request:
     seed: int
     max_new_tokens: int
     family: str
+    greedy: bool = False  # the most likely tokens, whatever is sampled elsewhere
     options: tuple[str, ...] = ()  # words whose log-probability as the answer is wanted
 
 

@@ -134,7 +134,8 @@ class HFGenerator:
             asked = {word: word_ids(self.tokenizer, word) for word in rows[0].options}
             words = weigh.words(self.forward, state, asked)
             options.update({row.id: given for row, given in zip(rows, words, strict=True)})
-            decoder.add([row.id for row in rows], [row.seed for row in rows], state)
+            seeds = [None if row.greedy else row.seed for row in rows]
+            decoder.add([row.id for row in rows], seeds, state)
         # Letting in one row at a time would pay a pass over the weights for each.
         size = len(waiting[0].requests) if waiting else 0
         return decoder.run(max(size, decoder.slots // 4) if waiting else decoder.slots)

@@ -44,6 +44,7 @@ def evaluate(
     temperature: float = 0.7,
     top_p: float = 0.8,
     top_k: int = 20,
+    detect: Literal["sampled", "greedy"] = "sampled",
     max_new_tokens: int | None = None,
     batch_size: int = BATCH_SIZE,
     step: int | None = None,
@@ -60,7 +61,8 @@ def evaluate(
 ) -> EvalReport:
     """Evaluate a loaded model on both tasks; write what `wm-eval --out` does into `out` if given.
 
-    The defaults of sampling are those of Qwen3's card for its non-thinking mode. `limit` takes the
+    The defaults of sampling are those of Qwen3's card for its non-thinking mode; `detect` is how
+    questions about texts are answered: sampled alike, or by the most likely word. `limit` takes the
     first so many prompts and texts, the same ones for the same seed. `max_new_tokens=None` allows
     half as much again as the longest gold answer of the split. `weights`, when it tells these
     weights from any others, makes an evaluation that was killed go on in `out`. `between` is called
@@ -86,6 +88,7 @@ def evaluate(
         max_new_tokens=max_new_tokens or answer_limit(tokenizer, list(data.gold.values())),
         batch_size=batch_size,
         seed=seed,
+        detect=detect,
     )
     return evaluate_with(
         model if isinstance(model, Generator) else HFGenerator(model, tokenizer, batch_size),

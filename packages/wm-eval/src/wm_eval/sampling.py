@@ -14,13 +14,19 @@ from torch import Tensor
 NO_TOKEN = -1
 
 
-def uniforms(seeds: Sequence[int], steps: int) -> Tensor:
+def uniforms(seeds: Sequence[int | None], steps: int) -> Tensor:
     """One number in [0, 1) for each row and step, from the row's own generator: (rows, steps).
 
     A longer draw begins with the numbers of a shorter one, so a larger token limit changes no
-    answer that ended before.
+    answer that ended before. A row without a seed has zeros, at which `draw` takes the most likely
+    token.
     """
-    rows = [torch.rand(steps, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    rows = [
+        torch.zeros(steps)
+        if seed is None
+        else torch.rand(steps, generator=torch.Generator().manual_seed(seed))
+        for seed in seeds
+    ]
     return torch.stack(rows) if rows else torch.empty(0, steps)
 
 

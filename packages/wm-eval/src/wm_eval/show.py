@@ -76,7 +76,8 @@ def table(report: EvalReport, every_figure: bool = False) -> Table:
     grid = Table(
         title=f"{report.model.location} on {report.dataset}/{report.split}",
         caption=f"temperature {decoding.temperature:g}, top-p {decoding.top_p:g}, "
-        f"top-k {decoding.top_k}, seed {decoding.seed}; intervals clustered by prompt",
+        f"top-k {decoding.top_k}, seed {decoding.seed}, questions about texts {decoding.detect}; "
+        f"intervals clustered by prompt",
     )
     for name, side in (
         ("figure", "left"),

@@ -73,7 +73,7 @@ class VLLMGenerator:
 
     def _sampling(self, request: Request, decoding: Decoding) -> Any:
         return self.make_params(
-            temperature=decoding.temperature,  # 0 is greedy here too
+            temperature=0.0 if request.greedy else decoding.temperature,  # 0 is greedy here too
             top_p=decoding.top_p,
             top_k=decoding.top_k,  # 0 switches it off here too
             seed=request.seed,

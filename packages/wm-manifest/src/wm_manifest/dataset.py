@@ -57,6 +57,7 @@ class DatasetManifest(Record):
     recipe: dict[str, Any]  # the recipe file's content, resolved
     seed: int
     limit: int | None = None
+    on_bad_row: Literal["error", "skip"] = "error"  # an empty or missing field: stop, or drop
     codebook: str  # version of the parity rule, with the hash of its counted table
     sources: list[SourceRef]
     splits: dict[str, SplitCounts]  # train, validation, test

@@ -23,7 +23,10 @@ class ModelRef(Record):
 
 
 class Decoding(Record):
-    """How answers were sampled. Temperature 0 means greedy."""
+    """How answers were sampled. Temperature 0 means greedy.
+
+    `detect` is of the questions about texts: sampled as the answers, or the most likely word.
+    """
 
     temperature: float
     top_p: float
@@ -31,6 +34,7 @@ class Decoding(Record):
     max_new_tokens: int
     batch_size: int
     seed: int
+    detect: Literal["sampled", "greedy"] = "sampled"
 
 
 class Control(Record):

@@ -41,6 +41,8 @@ class DatasetUse(Record):
     manifest_sha256: str
     recipe: dict[str, Any]
     seed: int
+    limit: int | None = None  # as the folder was built; None also in older files
+    on_bad_row: Literal["error", "skip"] = "error"
     sources: list[SourceRef]
     splits: dict[str, SplitCounts]
     dropped: dict[str, int]

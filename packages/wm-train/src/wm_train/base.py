@@ -86,6 +86,13 @@ def _four_bit() -> dict[str, Any]:
     return {"quantization_config": quantised, "device_map": {"": torch.cuda.current_device()}}
 
 
+def pinned(config: ModelConfig, recorded: ModelRef) -> ModelConfig:
+    """The configuration at the commit that a run began with: a branch of the hub moves on."""
+    if recorded.revision is None:
+        return config
+    return config.model_copy(update={"revision": recorded.revision})
+
+
 def reference(
     model: PreTrainedModel, location: str, revision: str | None, run_dir: Path
 ) -> ModelRef:

@@ -154,6 +154,10 @@ class EvalConfig(Section):
     temperature: float = Field(default=0.7, ge=0, description="0: greedy")
     top_p: float = Field(default=0.8, gt=0, le=1)
     top_k: int = Field(default=20, ge=0)
+    detect: Literal["sampled", "greedy"] = Field(
+        default="sampled",
+        description="questions about texts: answered as the others, or by the most likely word",
+    )
     seed: int = 0
 
 

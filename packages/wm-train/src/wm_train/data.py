@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import wm_data
+from wm_data.workers import cores
 from wm_train.config import DataConfig
 from wm_train.errors import DataError
 from wm_train.redact import redact
@@ -19,10 +20,7 @@ def bring(config: DataConfig, folder: Path, progress: bool = True) -> None:
     dataset without holding it twice.
     """
     if config.path is None:
-        assert config.recipe is not None
-        wm_data.build(
-            config.recipe, folder, seed=config.seed, limit=config.limit, progress=progress
-        )
+        _build(config, folder, progress)
     else:
         wm_data.read(config.path)  # verified before use: an altered file must not be trained on
         shutil.copytree(config.path, folder, copy_function=link_or_copy)
@@ -34,6 +32,26 @@ def bring(config: DataConfig, folder: Path, progress: bool = True) -> None:
             f"{redact(str(config.recipe or config.path))}: the dataset's manifest holds a secret, "
             "in a source's place or in its recipe; take it out there and build the dataset anew"
         )
+
+
+def _build(config: DataConfig, folder: Path, progress: bool) -> None:
+    assert config.recipe is not None
+    try:
+        wm_data.build(
+            config.recipe,
+            folder,
+            seed=config.seed,
+            limit=config.limit,
+            progress=progress,
+            workers=cores(),
+        )
+    except wm_data.WmDataError as error:
+        if " --" not in (text := str(error)):
+            raise
+        raise wm_data.WmDataError(  # what is advised is an option of wm-data
+            f"{text}; it is an option of wm-data: wm-data build --recipe {config.recipe} --out DIR "
+            "OPTION, and then --data.path DIR here"
+        ) from error
 
 
 def link_or_copy(source: str, target: str) -> str:

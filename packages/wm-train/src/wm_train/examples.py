@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from wm_train.errors import DataError
+from wm_train.token_table import TokenTable
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -38,7 +39,6 @@ def tokenize(
     Nothing is truncated: a cut answer would teach to stop mid-sentence, and a prompt that fills
     `max_tokens` would leave no label at all, which makes every weight NaN after one step.
     """
-    from datasets import Dataset
     from rich.progress import track
 
     from wm_eval.prompting import completion_ids, prompt_ids
@@ -49,7 +49,7 @@ def tokenize(
             f"the training split has no column {missing[0]!r} (it has: "
             f"{', '.join(examples.column_names)}); build it with wm-data build"
         )
-    rows: list[dict[str, Any]] = []
+    rows = TokenTable()
     longest_of: Counter[str] = Counter()
     lines = cast("Iterable[dict[str, Any]]", examples)
     for example in track(
@@ -65,12 +65,10 @@ def tokenize(
         rejected = completion_ids(tokenizer, example["rejected"][0]["content"])
         row: str = example["row_id"]
         longest_of[row] = max(longest_of[row], len(prompt) + max(len(chosen), len(rejected)))
-        ids = {"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected}
-        rows.append({"id": example["id"], "row_id": row, "task": example["task"], **ids})
+        rows.append((example["id"], row, example["task"]), (prompt, chosen, rejected))
     too_long = [row for row, length in longest_of.items() if length > max_tokens]
-    out = set(too_long)
-    kept = [row for row in rows if row["row_id"] not in out]
-    if not kept:
+    kept = rows.without(too_long)
+    if not len(kept):
         raise DataError(
             f"all {len(longest_of):,} training rows are longer than data.max_tokens = {max_tokens} "
             f"(the shortest has {min(longest_of.values(), default=0):,}); raise data.max_tokens"
@@ -80,5 +78,5 @@ def tokenize(
             f"{len(kept):,} training pairs do not fill one batch of {batch_size:,}; "
             "lower optim.batch_size or give more rows"
         )
-    longest = max(longest_of[row["row_id"]] for row in kept)
-    return Pairs(Dataset.from_list(kept), too_long, longest)
+    longest = max(length for length in longest_of.values() if length <= max_tokens)
+    return Pairs(kept, too_long, longest)

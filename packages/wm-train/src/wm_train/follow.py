@@ -40,7 +40,7 @@ def _train(
     record = Heard(run_dir, manifest)
     split = wm_data.read(run_dir / "dataset").examples("train")
     location = base.prepare(config.model, run_dir, config.seed)  # it is there already
-    model, tokenizer, _ = base.load(config.model, location)
+    model, tokenizer, _ = base.load(base.pinned(config.model, manifest.base), location)
     longest, size = config.data.max_tokens, config.optim.batch_size
     pairs = examples.tokenize(split, tokenizer, longest, size)
     hook = Waiting(run_dir / "dataset", record, config.evaluation.every)

@@ -107,8 +107,8 @@ def _of_folder(config: TrainConfig, folder: Path, source: str) -> Counts:
     split = wm_data.read(folder).examples("train")
     tokenizer, note = _tokenizer(config.model.base)
     pairs = examples.tokenize(split, tokenizer, config.data.max_tokens)
-    kept: list[Mapping[str, Any]] = list(cast(Any, pairs.data))
-    return Counts(kept, len(kept), len(pairs.too_long), pairs.longest, source + note)
+    found = cast(Any, pairs.data)
+    return Counts(found, len(found), len(pairs.too_long), pairs.longest, source + note)
 
 
 def _tokenizer(name: str) -> tuple[Any, str]:

@@ -68,6 +68,7 @@ def run(
             overlap(train["group"], test["group"]),
             head(trainer.model),
             round_trip(islice(train, ROUND_TRIPS), tokenizer),
+            arithmetic(config.model.precision),
             *room(config, run_dir, trainer),
         )
         if finding.why
@@ -158,6 +159,16 @@ def _decode(tokenizer: Any, ids: list[int]) -> str:
     return tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
 
+def arithmetic(precision: str) -> Finding:
+    """A GPU without bfloat16 emulates it: it trains, slower than in float32."""
+    import torch
+
+    lacks = torch.cuda.is_available() and not torch.cuda.is_bf16_supported(False)
+    name = torch.cuda.get_device_name() if lacks else ""
+    why = f"{name} has no bfloat16; set model.precision to float32"
+    return Finding("precision", why if precision == "bfloat16" and lacks else "")
+
+
 def room(config: TrainConfig, run_dir: Path, trainer: WatermarkOrpoTrainer) -> list[Finding]:
     """The disk holds the checkpoints and the result, and the device holds a step."""
     shape = shapes.measured(trainer.model)
@@ -198,6 +209,7 @@ def free_memory_gib() -> float:
     import torch
 
     if torch.cuda.is_available():
+        torch.cuda.empty_cache()  # what the checks before this one are done with
         return torch.cuda.mem_get_info()[0] / estimate.GIB
     known = Path("/proc/meminfo")  # Linux alone; elsewhere this is not checked
     for line in known.read_text("utf-8").splitlines() if known.is_file() else []:

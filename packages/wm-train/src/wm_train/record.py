@@ -53,6 +53,10 @@ class RunRecord:
             update = {"outcome": "killed", "cause": "killed"}
             last = self.manifest.attempts[-1].model_copy(update=update)
             self.update(attempts=[*self.manifest.attempts[:-1], last])
+        if self.manifest.hardware.devices:
+            # An accelerator does not repeat its steps bit for bit: these were of other weights.
+            kept = [e for e in self.manifest.evaluations if e.step <= checkpoint_step]
+            self.update(evaluations=kept)
         self.checkpoints()
         self.start(checkpoint_step)
 
@@ -111,6 +115,8 @@ def dataset_use(manifest: DatasetManifest, folder: Path, run_dir: Path) -> Datas
         manifest_sha256=sha256(folder / "manifest.json"),
         recipe=manifest.recipe,
         seed=manifest.seed,
+        limit=manifest.limit,
+        on_bad_row=manifest.on_bad_row,
         sources=manifest.sources,
         splits=manifest.splits,
         dropped=manifest.dropped,

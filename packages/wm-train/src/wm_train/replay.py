@@ -16,6 +16,7 @@ from rich.console import Console
 import wm_data
 import wm_score
 from wm_data.recipe import Recipe, first_fault
+from wm_data.workers import cores
 from wm_manifest import DatasetManifest, RunManifest, load
 from wm_publish.markup import one_line
 from wm_train import provenance
@@ -83,9 +84,11 @@ def bring_dataset(origin: Origin, scratch: Path, console: Console) -> Path:
         recipe,
         scratch,
         seed=use.seed,
-        limit=origin.config.data.limit,
+        limit=use.limit or origin.config.data.limit,
+        on_bad_row=use.on_bad_row,
         progress=console.is_terminal,
         places=pinned,
+        workers=cores(),
     )
     return scratch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -135,10 +136,11 @@ class CatchingUp(WatermarkEvalCallback):
 class ResumableEval(CatchingUp):
     """Skips evaluations that are done, and goes on with one that was cut off.
 
-    `known(step)` says whether a step's evaluation is done. Replayed steps give the same weights, so
-    run and step tell them from any others. `paused` surrounds each one; `together` is called when a
-    step's evaluation is there, made now or before, or left to a later attempt. Step 0 is found
-    again by the run's name.
+    `known(step)` says whether a step's evaluation is done. Replayed steps give the same weights on
+    a CPU, so run and step tell them from any others; an accelerator sums in no fixed order, and
+    what was answered there is kept for these very weights. `paused` surrounds each one; `together`
+    is called when a step's evaluation is there, made now or before, or left to a later attempt.
+    Step 0 is found again by the run's name.
     """
 
     everyone = False  # the main process evaluates, the others wait
@@ -166,7 +168,8 @@ class ResumableEval(CatchingUp):
     def _evaluate(self, state: Any, options: Any, kwargs: Any) -> None:
         step = int(state.global_step)
         if not self._known(step) and not (self._stop and self._stop.asked):
-            options = {**options, "weights": [self.run, f"step {step}"]}
+            own = [] if kwargs["model"].device.type == "cpu" else [fingerprint(kwargs["model"])]
+            options = {**options, "weights": [self.run, f"step {step}", *own]}
             interruptible = self._stop.evaluating() if self._stop else nullcontext(lambda: None)
             with self._paused(), interruptible as between:
                 super()._evaluate(state, {**options, "between": between}, kwargs)
@@ -177,11 +180,27 @@ class ResumableEval(CatchingUp):
         self._evaluate(trainer.state, self.final, {"model": trainer.model})
 
 
+def fingerprint(model: Any) -> str:
+    """SHA-256 of the weights that are trained."""
+    import torch
+
+    digest = hashlib.sha256()
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            flat = parameter.detach().cpu().contiguous().flatten()
+            digest.update(flat.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
 def finish_loaded(trainer: Any, folder: Path) -> None:
-    """Load weights and state of the last step: `Trainer.train` would take one step more."""
+    """Load weights and state of the last step: `Trainer.train` would take one step more.
+
+    It would also have put autocast around the model, which the evaluation is to meet as ever.
+    """
     from transformers import TrainerState
 
     trainer._load_from_checkpoint(str(folder))
+    trainer.model = trainer.accelerator.prepare_model(trainer.model, evaluation_mode=True)
     trainer.state = TrainerState.load_from_json(str(folder / "trainer_state.json"))
 
 

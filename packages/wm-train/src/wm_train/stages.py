@@ -79,13 +79,15 @@ def load_base(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load the base model and its tokenizer, and record them."""
     location = base.prepare(config.model, run_dir, config.seed)
-    model, tokenizer, revision = base.load(config.model, location)
+    begun = before if before is not None and before.tokenizer_sha256 is not None else None
+    wanted = base.pinned(config.model, begun.base) if begun else config.model
+    model, tokenizer, revision = base.load(wanted, location)
     reference = base.reference(model, location, revision, run_dir)
     tokens = _tokenizer_fields(tokenizer)
-    if before is not None and before.tokenizer_sha256 is not None:
-        resume.same("the base model", before.base, reference)
+    if begun:
+        resume.same("the base model", begun.base, reference)
         for field, value in tokens.items():
-            resume.same(field, getattr(before, field), value)
+            resume.same(field, getattr(begun, field), value)
     record.update(base=reference, base_license=base.license_of(location), **tokens)
     return model, tokenizer
 

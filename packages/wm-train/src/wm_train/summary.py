@@ -32,6 +32,7 @@ EVAL_DEFAULTS: dict[str, object] = {  # of the wm-eval command
     "temperature": 0.7,
     "top_p": 0.8,
     "top_k": 20,
+    "detect": "sampled",
     "max_new_tokens": None,
     "batch_size": 64,
 }
@@ -164,7 +165,10 @@ def _settings(manifest: RunManifest) -> str:
     """Options that give wm-eval the settings of the run's last evaluation."""
     evaluation = manifest.config["evaluation"]
     given = {"limit": evaluation["full_limit"]}
-    given |= {name: evaluation[name] for name in EVAL_DEFAULTS if name != "limit"}
+    # An older run has not every field.
+    given |= {
+        name: evaluation.get(name, EVAL_DEFAULTS[name]) for name in EVAL_DEFAULTS if name != "limit"
+    }
     changed = {name: value for name, value in given.items() if value != EVAL_DEFAULTS[name]}
     if manifest.hardware.devices and manifest.config["model"]["precision"] != "float32":
         changed["dtype"] = manifest.config["model"]["precision"]

@@ -27,6 +27,8 @@ def likelihood(answers: Sequence[Answer]) -> dict[str, Estimate]:
         "detect/likelihood/position_bias": rate([likelier(a) == first(a) for a in own], groups),
         "detect/likelihood/label_bias": rate([likelier(a) == "red" for a in own], groups),
         "detect/likelihood/agreement": rate([likelier(a) == a.verdict for a in own], groups),
+        # Wrong in all of the above. In bfloat16 two logits of 16 to 32 are equal or 0.125 apart.
+        "detect/likelihood/ties": rate([likelier(a) == "none" for a in own], groups),
     }
 
 
