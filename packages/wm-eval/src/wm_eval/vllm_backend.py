@@ -174,9 +174,9 @@ def check_layers(config: Mapping[str, Any], adapter: str) -> None:
     logits of a prompt's positions are made under the same map: but for the first few rows without
     the adapter, and without a word of it.
     """
-    targets = config.get("target_modules") or []
+    targets = cast("str | list[str]", config.get("target_modules") or [])
     names = [targets] if isinstance(targets, str) else targets
-    if any(str(name).endswith(HEAD) for name in names):
+    if any(name.endswith(HEAD) for name in names):
         raise WmEvalError(
             f"the adapter {adapter} is on {HEAD} too, and vLLM's log-probabilities of a prompt "
             "lack that part; merge it (wm-publish RUN --merge --dry-run writes RUN/merged) and "

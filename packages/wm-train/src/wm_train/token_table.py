@@ -14,7 +14,6 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -51,8 +50,8 @@ class TokenTable:
         self._flush()
         table = pa.Table.from_batches(self._batches, SCHEMA)
         if row_ids:
-            out = pc.is_in(table["row_id"], value_set=pa.array(list(row_ids), pa.string()))
-            table = table.filter(pc.invert(out))
+            out = set(row_ids)
+            table = table.filter(pa.array([row not in out for row in table["row_id"].to_pylist()]))
         return Dataset(table)
 
     def _start(self) -> None:
