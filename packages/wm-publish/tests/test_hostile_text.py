@@ -48,7 +48,7 @@ LONG = [value * (1_000 // len(value) + 1) for value in NASTY if value]
 # Values that choose a branch, not text that is shown: they keep their form.
 STRUCTURAL = {
     "kind", "status", "output", "task", "colour", "mode", "role", "sha256", "id", "path", "plots",
-    "created_at", "url", "step", "files", "evaluations", "checkpoints",
+    "created_at", "url", "step", "files", "evaluations", "checkpoints", "on_bad_row", "detect",
 }  # fmt: skip
 
 
