@@ -39,16 +39,17 @@ def test_a_gigabyte_of_lines_in_bounded_memory(tmp_path):
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 rows += 1
     command = [sys.executable, "-m", "wm_score", "--jsonl", "text", str(path)]
-    ran = subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8")
-    assert ran.stdout is not None
     found, highest = 0, 0.0
-    for line in ran.stdout:
-        if found % 10_000 == 0:
-            row = json.loads(line)
-            assert row["n"] == found
-            assert row["wm_score"]["even"] == wm_score.score(row["text"]).even
-            highest = max(highest, peak_mb(ran.pid))
-        found += 1
-    assert ran.wait() == 0
+    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as ran:
+        assert ran.stdout is not None
+        for line in ran.stdout:
+            if found % 10_000 == 0:
+                row = json.loads(line)
+                assert row["n"] == found
+                assert row["wm_score"]["even"] == wm_score.score(row["text"]).even
+                highest = max(highest, peak_mb(ran.pid))
+            found += 1
+    assert ran.returncode == 0
     assert found == rows
+    print(f"{highest:.0f} MB at the peak")
     assert highest < MOST_MB
