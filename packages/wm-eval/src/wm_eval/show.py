@@ -77,7 +77,7 @@ def table(report: EvalReport, every_figure: bool = False) -> Table:
         title=f"{report.model.location} on {report.dataset}/{report.split}",
         caption=f"temperature {decoding.temperature:g}, top-p {decoding.top_p:g}, "
         f"top-k {decoding.top_k}, seed {decoding.seed}, questions about texts {decoding.detect}; "
-        f"intervals clustered by prompt",
+        "intervals clustered by prompt",
     )
     for name, side in (
         ("figure", "left"),
