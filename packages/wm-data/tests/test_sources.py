@@ -107,6 +107,7 @@ def test_a_bad_row_is_named(tmp_path, records, write_recipe, write_lines, capsys
 def test_a_bad_row_can_be_skipped(tmp_path, records, write_recipe, write_lines, case):
     recipe = write_recipe({"id": "a", "file": write_lines(BAD[case][0](records))})
     manifest = wm_data.build(recipe, tmp_path / "out", progress=False, on_bad_row="skip")
+    assert manifest.on_bad_row == "skip"
     assert manifest.dropped == {"empty": 1}
     dropped = [
         json.loads(line) for line in (tmp_path / "out/dropped.jsonl").read_text().splitlines()

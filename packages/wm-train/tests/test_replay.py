@@ -15,6 +15,7 @@ from wm_train import cli, origin, presets, replay, run
 from wm_train.config import TrainConfig
 from wm_train.differences import Figure, differences, figures
 from wm_train.errors import ConfigError
+from wm_train.provenance import sha256
 
 RED = "watermark/red/success"
 
@@ -253,6 +254,20 @@ def test_a_recipe_of_another_version_is_one_line(original: Path, tmp_path: Path)
     found = origin.find(altered(original, tmp_path, dataset=dataset))
     with pytest.raises(ConfigError, match="cannot read the dataset's recipe: sources"):
         replay.bring_dataset(found, tmp_path / "out", Console(quiet=True))
+
+
+def test_a_dataset_that_was_built_apart_is_built_anew_as_it_was(
+    original: Path, tmp_path: Path
+) -> None:
+    """Its limit is not in the run's configuration, which names the folder alone."""
+    use = load(RunManifest, original / "manifest.json").dataset
+    assert use is not None
+    assert use.limit == 60
+    config = json.loads(json.dumps(load(RunManifest, original / "manifest.json").config))
+    config["data"] |= {"recipe": None, "limit": None, "path": str(tmp_path / "gone"), "seed": 0}
+    found = origin.find(altered(original, tmp_path, config=config))
+    folder = replay.bring_dataset(found, tmp_path / "out", Console(quiet=True))
+    assert sha256(folder / "manifest.json") == use.manifest_sha256
 
 
 def test_an_altered_dataset_folder_is_refused(original: Path, tmp_path: Path) -> None:
