@@ -7,7 +7,6 @@ from transformers import AutoTokenizer
 
 import wm_data
 from wm_eval.prompting import prompt_ids
-from wm_train import token_table
 from wm_train.errors import DataError
 from wm_train.examples import tokenize
 
@@ -20,29 +19,6 @@ def train(dataset_dir: Path):
 @pytest.fixture(scope="module")
 def tokenizer(base_dir: Path):
     return AutoTokenizer.from_pretrained(base_dir)
-
-
-@pytest.mark.parametrize("out", [[], ["3"], ["0", "6"], [str(i) for i in range(7)]])
-def test_a_table_gives_back_its_rows(out: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over the end of a batch too, with rows left out, and with none left."""
-    monkeypatch.setattr(token_table, "BATCH_ROWS", 3)
-    table = token_table.TokenTable()
-    rows = [
-        {
-            "id": f"{row}/{part}",
-            "row_id": str(row),
-            "task": "detect",
-            "prompt_ids": [row, part, 151_935],
-            "chosen_ids": [row] * part,
-            "rejected_ids": [],
-        }
-        for row in range(7)
-        for part in range(2)
-    ]
-    for row in rows:
-        names, ids = list(row.values())[:3], list(row.values())[3:]
-        table.append(names, ids)
-    assert list(table.without(out)) == [row for row in rows if row["row_id"] not in out]
 
 
 def test_labels_are_the_answer_and_one_end_token(train, tokenizer) -> None:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from wm_train.errors import DataError
-from wm_train.token_table import TokenTable
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from rich.console import Console
     from transformers import PreTrainedTokenizerBase
 
-COLUMNS = ("id", "row_id", "task", "prompt", "chosen", "rejected")
+NAMES = ("id", "row_id", "task")
+IDS = ("prompt_ids", "chosen_ids", "rejected_ids")
+COLUMNS = (*NAMES, "prompt", "chosen", "rejected")
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def tokenize(
     Nothing is truncated: a cut answer would teach to stop mid-sentence, and a prompt that fills
     `max_tokens` would leave no label at all, which makes every weight NaN after one step.
     """
-    from rich.progress import track
+    from rich.progress import Progress
 
     from wm_eval.prompting import completion_ids, prompt_ids
 
@@ -49,25 +50,35 @@ def tokenize(
             f"the training split has no column {missing[0]!r} (it has: "
             f"{', '.join(examples.column_names)}); build it with wm-data build"
         )
-    rows = TokenTable()
+    with Progress(
+        console=console, disable=console is None or not console.is_terminal, transient=True
+    ) as bar:
+        task = bar.add_task("tokenising", total=len(examples))
+
+        def ids(example: dict[str, Any]) -> dict[str, Any]:
+            bar.advance(task)
+            prompt = prompt_ids(tokenizer, example["prompt"])
+            chosen = completion_ids(tokenizer, example["chosen"][0]["content"])
+            rejected = completion_ids(tokenizer, example["rejected"][0]["content"])
+            longest = len(prompt) + max(len(chosen), len(rejected))
+            return dict(zip(IDS, (prompt, chosen, rejected), strict=True)) | {"longest": longest}
+
+        # 300 million ids of 120,000 rows: in Arrow's memory, 4 bytes each. The fingerprint is of no
+        # use to a table that is never cached, and to make it would hash the tokenizer and the bar.
+        rows: Any = examples.map(
+            ids,
+            remove_columns=[name for name in examples.column_names if name not in NAMES],
+            features=_features(),
+            keep_in_memory=True,
+            new_fingerprint=uuid.uuid4().hex,
+        )
     longest_of: Counter[str] = Counter()
-    lines = cast("Iterable[dict[str, Any]]", examples)
-    for example in track(
-        lines,
-        "tokenising",
-        total=len(examples),
-        console=console,
-        disable=console is None or not console.is_terminal,
-        transient=True,
-    ):
-        prompt = prompt_ids(tokenizer, example["prompt"])
-        chosen = completion_ids(tokenizer, example["chosen"][0]["content"])
-        rejected = completion_ids(tokenizer, example["rejected"][0]["content"])
-        row: str = example["row_id"]
-        longest_of[row] = max(longest_of[row], len(prompt) + max(len(chosen), len(rejected)))
-        rows.append((example["id"], row, example["task"]), (prompt, chosen, rejected))
+    for row, length in zip(rows["row_id"], rows["longest"], strict=True):
+        longest_of[row] = max(longest_of[row], length)
+    rows = rows.remove_columns("longest")
     too_long = [row for row, length in longest_of.items() if length > max_tokens]
-    kept = rows.without(too_long)
+    out = set(too_long)
+    kept = rows.select([at for at, row in enumerate(rows["row_id"]) if row not in out])
     if not len(kept):
         raise DataError(
             f"all {len(longest_of):,} training rows are longer than data.max_tokens = {max_tokens} "
@@ -80,3 +91,10 @@ def tokenize(
         )
     longest = max(length for length in longest_of.values() if length <= max_tokens)
     return Pairs(kept, too_long, longest)
+
+
+def _features() -> Any:
+    from datasets import Features, List, Value
+
+    names = dict.fromkeys(NAMES, Value("string"))
+    return Features(names | dict.fromkeys(IDS, List(Value("int32"))) | {"longest": Value("int32")})
