@@ -64,6 +64,7 @@ def main() -> int:
     parser.add_argument("--head-chunk", type=int, help="tokens of logits at once in ours")
     parser.add_argument("--attention", choices=("sdpa", "flex_attention"), default="sdpa")
     parser.add_argument("--recompute", action="store_true", help="gradient checkpointing")
+    parser.add_argument("--compile", action="store_true", help="torch.compile ours, by layer")
     parser.add_argument("--liger", action="store_true", help="ours with liger-kernel (install it)")
     parser.add_argument("--child", choices=WAYS, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -241,6 +242,9 @@ def train(way: str, options: argparse.Namespace) -> dict[str, Any]:
             if options.head_chunk:
                 ours["head_chunk"] = options.head_chunk
             trainer = Ours(train_dataset=data, **common, **ours)
+        if options.compile and not way.startswith("trl"):
+            for layer in model.model.layers:
+                layer.compile(dynamic=True)
         before = resident("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # the peak from here on
         trainer.train()

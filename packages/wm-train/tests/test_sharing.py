@@ -21,7 +21,8 @@ from trl.experimental.orpo import ORPOConfig
 from trl.experimental.utils import peft_module_casting_to_bf16
 
 from wm_train import sharing
-from wm_train.trainer import WatermarkOrpoTrainer, float32_adapter
+from wm_train.adapter import in_float32
+from wm_train.trainer import WatermarkOrpoTrainer
 
 SIZE = dict(vocab_size=6200, hidden_size=16, num_hidden_layers=2, initializer_range=0.5)
 ROW = [
@@ -140,7 +141,7 @@ def test_the_adapter_of_a_quantised_model_stays_in_float32() -> None:
     peft_module_casting_to_bf16(model)
     named = [(name, p) for name, p in model.named_parameters() if "lora_" in name]
     assert {p.dtype for name, p in named if "lm_head" in name} == {torch.bfloat16}
-    float32_adapter(model)
+    in_float32(model)
     assert {p.dtype for _, p in named} == {torch.float32}
     assert model.get_output_embeddings().base_layer.weight.dtype == torch.bfloat16
 

@@ -11,6 +11,7 @@ from peft import get_peft_model
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from wm_train import base, cli
+from wm_train.adapter import embeddings_as_head
 from wm_train.config import LoraConfig, TrainConfig
 from wm_train.errors import ConfigError
 
@@ -93,5 +94,34 @@ def test_an_adapter_on_the_head_changes_nothing_before_it_is_trained(
     with torch.inference_mode():
         before = model(input_ids=ids).logits
         config = LoraConfig(r=2, targets=["lm_head", "embed_tokens"])
-        after = get_peft_model(model, base.lora(config, model))(input_ids=ids).logits
+        adapted = get_peft_model(model, base.lora(config, model))
+        embeddings_as_head(adapted)
+        after = adapted(input_ids=ids).logits
     assert torch.equal(before, after)
+
+
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
+@pytest.mark.parametrize("half", [False, True], ids=["float32", "bfloat16"])
+def test_embeddings_write_where_the_head_reads(model: PreTrainedModel, half: bool) -> None:
+    if half:  # as on a GPU: the adapter is float32 over it
+        model = model.to(torch.bfloat16)
+    config = LoraConfig(r=2, targets=["lm_head", "embed_tokens"])
+    adapted: Any = get_peft_model(model, base.lora(config, model))
+    embeddings_as_head(adapted)
+    into = adapted.get_output_embeddings().lora_A["default"].weight
+    out = adapted.get_input_embeddings().lora_embedding_B["default"]
+    assert out.dtype == torch.float32
+    assert torch.equal(out, into.t())
+    assert out.data_ptr() != into.data_ptr()  # each learns by itself
+
+
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
+def test_embeddings_alone_start_at_the_size_of_a_linear_layer(model: PreTrainedModel) -> None:
+    adapted: Any = get_peft_model(
+        model, base.lora(LoraConfig(r=8, targets=["q_proj", "embed_tokens"]), model)
+    )
+    out = adapted.get_input_embeddings().lora_embedding_B["default"]
+    assert out.std() > 0.5  # PEFT's own
+    embeddings_as_head(adapted)
+    linear = adapted.base_model.model.model.layers[0].self_attn.q_proj.lora_A["default"].weight
+    assert 0.9 < out.std() / linear.std() < 1.1

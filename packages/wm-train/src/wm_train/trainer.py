@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from trl.experimental.orpo import ORPOTrainer
 
+from wm_train import adapter
 from wm_train.attention import FLEX, model_mask
 from wm_train.checkpoints import VerifiedCheckpoints
 from wm_train.head import token_head
@@ -79,7 +80,8 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
         )
         super().__init__(*args, data_collator=self._collate, **kwargs)
         if self._peft_has_been_casted_to_bf16:
-            float32_adapter(cast(nn.Module, self.model))
+            adapter.in_float32(cast(nn.Module, self.model))
+        adapter.embeddings_as_head(cast(nn.Module, self.model))
         self._weights = self._of_tasks(task_weights)
         self._sharpness = self._of_tasks(sharpness)
 
@@ -206,13 +208,3 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
 
     def _send_telemetry(self) -> None:
         """Nothing is sent: a run must not depend on, or tell, anyone it was not asked to."""
-
-
-def float32_adapter(model: nn.Module) -> None:
-    """Undo a part of TRL's cast of a quantised model, which takes the head's adapter along.
-
-    Adam's second moment does not decay in bfloat16: a thousandth is less than half its last place.
-    """
-    for name, parameter in model.named_parameters():
-        if "lora_" in name:
-            parameter.data = parameter.data.float()
