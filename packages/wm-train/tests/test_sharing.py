@@ -146,32 +146,65 @@ def test_the_adapter_of_a_quantised_model_stays_in_float32() -> None:
     assert model.get_output_embeddings().base_layer.weight.dtype == torch.bfloat16
 
 
+def as_on_a_gpu(base_dir: Path, folder: Path) -> Any:
+    """A tied base in bfloat16, a float32 adapter on all layers and both ends, under autocast."""
+    torch.manual_seed(0)
+    base = qwen3("sdpa").bfloat16()
+    base.config.tie_word_embeddings = True
+    base.tie_weights()
+    adapter = LoraConfig(r=2, target_modules=["q_proj", "down_proj", "lm_head", "embed_tokens"])
+    model: Any = get_peft_model(base, adapter)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name or "embedding_A" in name:  # what begins at zero
+            torch.nn.init.normal_(parameter, std=0.1)
+    made = trainer(model, base_dir, folder, bf16=True)
+    made.model = made.accelerator.prepare_model(made.model)
+    return made
+
+
+def gradients(made: Any) -> torch.Tensor:
+    made.training_step(made.model, {"packs": made.packing.packs(ROW)})
+    learnt = [p.grad for p in made.model.parameters() if p.requires_grad]
+    assert all(gradient is not None for gradient in learnt)
+    return torch.cat([gradient.flatten() for gradient in learnt])
+
+
 @pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")  # said in ADR 0025
 def test_recomputing_changes_no_gradient_of_what_the_presets_train(
     base_dir: Path, tmp_path: Path
 ) -> None:
-    """A tied base in bfloat16, a float32 adapter on all layers and the head, under autocast."""
     found: list[torch.Tensor] = []
     for again in (False, True):
-        torch.manual_seed(0)
-        base = qwen3("sdpa").bfloat16()
-        base.config.tie_word_embeddings = True
-        base.tie_weights()
-        adapter = LoraConfig(r=2, target_modules=["q_proj", "down_proj", "lm_head"])
-        model: Any = get_peft_model(base, adapter)
-        for name, parameter in model.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(parameter, std=0.1)
-        made = trainer(model, base_dir, tmp_path / str(again), bf16=True)
-        made.model = made.accelerator.prepare_model(made.model)
+        made = as_on_a_gpu(base_dir, tmp_path / str(again))
         if again:
             made.model.activation_checkpointing_enable()
             assert made.model.is_activation_checkpointing
-        made.training_step(made.model, {"packs": made.packing.packs(ROW)})
-        learnt = [p.grad for p in made.model.parameters() if p.requires_grad]
-        assert all(gradient is not None for gradient in learnt)
-        found.append(torch.cat([gradient.flatten() for gradient in learnt]))
+        found.append(gradients(made))
     assert found[0].abs().max() > 0
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
+@pytest.mark.parametrize("again", [False, True], ids=["kept", "recomputed"])
+def test_no_float32_copy_of_an_adapters_input_is_made(
+    again: bool, base_dir: Path, tmp_path: Path
+) -> None:
+    seen: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
+    found: list[torch.Tensor] = []
+    for half in (False, True):
+        made = as_on_a_gpu(base_dir, tmp_path / str(half))
+        if again:
+            made.model.activation_checkpointing_enable()
+        made._half = half
+        for name, module in made.model.named_modules():
+            if name.endswith("down_proj.lora_A.default"):
+                module.register_forward_pre_hook(
+                    lambda _, inputs, half=half: seen[half].add(inputs[0].dtype)
+                )
+        found.append(gradients(made))
+        casts = [m.cast_input_dtype_enabled for m in made.model.modules() if hasattr(m, "lora_A")]
+        assert all(casts), "an evaluation has no autocast, and wants them"
+    assert seen == {False: {torch.float32}, True: {torch.bfloat16}}
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
 
 
