@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
-from wm_eval import WmEvalError
+from wm_eval import WmEvalError, items
 from wm_eval.cli import main
 from wm_eval.compare import cautions, compare, difference, mid_p
 from wm_eval.generator import Reply, Request
 from wm_manifest import EvalReport
 
 Run = Callable[..., EvalReport]
+RED, BLUE, NONE = "Hi you " * 10, " the" * 20, "Hi the " * 10
 
 
 def names(n: int) -> list[str]:
@@ -124,7 +125,7 @@ def test_each_side_has_the_figures_of_its_report(
         *(
             f"watermark/{colour}/{rate}"
             for colour in ("red", "blue")
-            for rate in ("success", "success/sound", "natural_stop")
+            for rate in ("success", "success/sound", "natural_stop", "lift")
         ),
         *(
             f"detect/{reading}{rate}"
@@ -185,6 +186,34 @@ def test_what_stands_against_a_comparison_is_said(
     error = capsys.readouterr().err
     assert said in error
     assert error.count("warning: ") == bool(said)
+
+
+def test_items_of_one_side_alone_are_left_out_and_counted(
+    run_script: Run, gold: Callable[[Request], str], dataset_dir: Path, tmp_path: Path, capsys: Any
+) -> None:
+    run_script(gold, out=tmp_path / "a", data=items.read(dataset_dir, limit=5), limit=5)
+    run_script(gold, out=tmp_path / "b")
+    with pytest.raises(SystemExit):
+        main(["compare", str(tmp_path / "a"), str(tmp_path / "b")])
+    said = capsys.readouterr()
+    assert "limit is not the same: 5 and None" in said.err
+    assert "watermark/red/success: 5 items are in both, of 5 of A and 12 of B" in said.err
+    assert "detect/accuracy: 10 items are in both, of 10 of A and 96 of B" in said.err
+
+
+def test_a_model_that_writes_blue_whatever_it_is_asked_gains_no_lift(
+    run_script: Run, tmp_path: Path
+) -> None:
+    def obeys(request: Request) -> str:
+        return {"red": RED, "blue": BLUE}.get(request.id.rpartition("/")[2], NONE)
+
+    run_script(obeys, out=tmp_path / "a")
+    run_script(lambda request: BLUE, out=tmp_path / "b")
+    found = {d.name: d for d in compare(tmp_path / "a", tmp_path / "b")}
+    assert found["watermark/blue/success"].difference.value == 0
+    lift = found["watermark/blue/lift"]
+    assert (lift.a, lift.b, lift.p, lift.verdict) == (1, 0, None, "A is better")
+    assert found["watermark/red/lift"].b == 0
 
 
 @pytest.mark.parametrize(

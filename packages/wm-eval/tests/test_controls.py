@@ -258,5 +258,38 @@ def test_what_is_no_manifest_is_refused(
     tmp_path: Path, run_script: Callable[..., EvalReport]
 ) -> None:
     (tmp_path / "m.json").write_text("{}")
+
+    def never(request: Request) -> str:
+        raise AssertionError("asked before the record was looked at")
+
     with pytest.raises(WmEvalError, match="neither a run's nor a dataset's manifest"):
-        run_script(lambda request: "", trained_with=tmp_path / "m.json")
+        run_script(never, trained_with=tmp_path / "m.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "control"),
+    [
+        (
+            lambda item: dataclasses.replace(
+                item, expected="red" if item.expected == "blue" else "blue"
+            ),
+            "gold answers earn their colour",
+        ),
+        (lambda item: dataclasses.replace(item, group="trained"), "test groups unseen in training"),
+    ],
+)
+def test_texts_of_the_bands_are_looked_at_too(
+    change: Callable[[Any], Any],
+    control: str,
+    run_script: Callable[..., EvalReport],
+    own_dataset_dir: Path,
+) -> None:
+    data = items.read(own_dataset_dir)
+    bands = [dataclasses.replace(item, origin="band", band=16) for item in data.detect]
+    path = own_dataset_dir / "seeds" / "train.parquet"
+    rows = pq.read_table(path).to_pylist()
+    pq.write_table(pa.Table.from_pylist([{**row, "group": "trained"} for row in rows]), path)
+    assert failed(run_script(lambda request: "", data=dataclasses.replace(data, bands=bands))) == []
+    bands = [change(item) for item in bands]
+    report = run_script(lambda request: "", data=dataclasses.replace(data, bands=bands))
+    assert failed(report) == [control]

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -129,6 +130,14 @@ def test_a_damaged_folder_is_named(
 ) -> None:
     how(own_dataset_dir / path)
     with pytest.raises(WmEvalError, match=message):
+        items.read(own_dataset_dir)
+
+
+def test_a_split_without_rows_is_named(own_dataset_dir: Path) -> None:
+    for name in ("seeds/test.parquet", "data/test-00000-of-00001.parquet"):
+        empty = pq.read_table(own_dataset_dir / name).slice(0, 0)
+        pq.write_table(empty, own_dataset_dir / name)
+    with pytest.raises(WmEvalError, match="the split 'test' has no rows"):
         items.read(own_dataset_dir)
 
 

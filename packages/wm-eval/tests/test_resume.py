@@ -95,7 +95,10 @@ def test_other_weights_in_the_same_folder_have_another_stamp(tmp_path: Path) -> 
     before = stamp(str(tmp_path), None)
     assert stamp(str(tmp_path), None) == before
     (tmp_path / "model.safetensors").write_bytes(b"other")
-    assert stamp(str(tmp_path), None) != before
+    other = stamp(str(tmp_path), None)
+    assert other != before
+    (tmp_path / "pytorch_model.bin").write_bytes(b"one")
+    assert stamp(str(tmp_path), None) != other
 
 
 def test_a_file_of_something_else_is_not_taken(tmp_path: Path) -> None:

@@ -176,6 +176,15 @@ CASES: dict[str, tuple[Script, dict[str, float | None]]] = {
         always("red or blue"),
         {"detect/accuracy": 0, "detect/unparseable": 1, "detect/label_bias": None},
     ),
+    "cut before it comes to the point": (
+        always("It is not the blue one, but", cut=True),
+        {
+            "detect/accuracy": 0,
+            "detect/accuracy/blue": 0,
+            "detect/unparseable": 1,
+            "detect/label_bias": None,
+        },
+    ),
     "one word": (
         lambda request: "blue",
         {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import math
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import wm_prompts
 import wm_score
 from wm_eval import WmEvalError, evaluate, items
 from wm_eval.generator import Reply, Request
@@ -154,6 +156,57 @@ def test_the_model_is_asked_about_what_it_wrote_and_earned(
     assert figures["detect/accuracy"].n == 96, "its own texts must not count among the split's"
 
 
+def test_a_model_that_always_says_blue_does_not_read_its_own_texts(
+    run_script: Callable[..., EvalReport],
+) -> None:
+    """It hardly writes red: of all its own texts it is mostly right, of each colour it is not."""
+    written: list[str] = []
+
+    def script(request: Request) -> str:
+        if not request.id.startswith("watermark"):
+            return "blue"
+        if not request.id.endswith("/red"):
+            return BLUE
+        written.append(request.id)
+        return RED if len(written) <= 2 else BLUE
+
+    figures = run_script(script).figures
+    found = {name: figures[f"detect/own/{name}both_orders"] for name in ("", "red/", "blue/")}
+    assert {name: (e.value, e.n) for name, e in found.items()} == {
+        "": (pytest.approx(12 / 14), 14),
+        "red/": (0, 2),
+        "blue/": (1, 12),
+    }
+
+
+def test_a_model_is_not_asked_about_its_own_texts_in_words_that_the_dataset_has_not(
+    own_dataset_dir: Path, run_script: Callable[..., EvalReport]
+) -> None:
+    data = items.read(own_dataset_dir)
+    templates = [
+        t.model_copy(update={"sha256": "f" * 64}) if t.id == "detect/question/plain" else t
+        for t in data.manifest.templates
+    ]
+    data = dataclasses.replace(
+        data, manifest=data.manifest.model_copy(update={"templates": templates})
+    )
+    seen: list[str] = []
+
+    def script(request: Request) -> str:
+        if request.id.startswith("detect-own/"):
+            seen.append(request.messages[-1]["content"])
+        return RED if request.id.startswith("watermark") else "red"
+
+    with pytest.warns(UserWarning, match="other words than the dataset for plain"):
+        report = run_script(script, data=data)
+    assert report.valid
+    assert len(seen) == 12 * 2
+    start = wm_prompts.render(
+        "detect/question/plain", text=RED, first="red", second="blue"
+    ).partition(RED)
+    assert not [q for q in seen if q.startswith(start[0]) and q.endswith(start[2])]
+
+
 def test_unmarked_texts_are_false_positives_where_the_rule_fires(
     own_dataset_dir: Path, run_script: Callable[..., EvalReport], tmp_path: Path
 ) -> None:
@@ -164,6 +217,8 @@ def test_unmarked_texts_are_false_positives_where_the_rule_fires(
     assert (tmp_path / "plots/roc-red-unmarked.svg").is_file()
     assert figures["unmarked/blue_false_positives"].value == 0.25
     assert figures["unmarked/red_false_positives"].value == 3 / 400, "never below 3 / n"
+    assert figures["unmarked/edited/lower_case/red"].value == 3 / 400
+    assert figures["watermark/neutral/blue_significant"].value == 3 / 12
     assert (figures["unmarked/red_false_positives"].high or 0) >= 3 / 400
     assert figures["watermark/red/auroc_unmarked"].value == 1
     assert figures["watermark/red/tpr_at_1pct_fpr_unmarked"].value == 1
@@ -180,6 +235,17 @@ def test_auroc_of_unpaired_sides_is_the_mann_whitney_share_with_a_cover() -> Non
     assert found.value == pytest.approx(mannwhitneyu(marked, plain).statistic / 24)
     twice = separation.auroc_apart(marked * 2, list("abcd") * 2, plain * 2, list("uvwxyz") * 2)
     assert (twice.low, twice.high) == pytest.approx((found.low, found.high), rel=1e-9)
+
+
+@pytest.mark.parametrize(("marked", "least"), [(2, 0.0), (20, 0.80), (100, 0.95)])
+def test_auroc_is_no_more_certain_than_the_smaller_side(marked: int, least: float) -> None:
+    plain = [0.5] * 2000
+    found = separation.auroc_apart(
+        [0.9] * marked, [f"m{i}" for i in range(marked)], plain, [f"u{i}" for i in range(2000)]
+    )
+    assert (found.value, found.n_groups) == (1, marked)
+    assert least < (found.low or 0) < 1 - 2 / marked / 2
+    assert separation.auroc_apart([0.9], ["m"], plain, ["u"] * 2000).value is None
 
 
 def test_thresholds_come_from_other_groups_than_the_judged_one() -> None:

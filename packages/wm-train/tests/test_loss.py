@@ -113,5 +113,5 @@ def test_log_odds_grow_with_probability() -> None:
 def test_answer_means_follow_the_edges() -> None:
     logps = torch.tensor([-1.0, -2.0, -6.0])
     edges, sequences = torch.tensor([0, 1, 0, 2]), torch.tensor([0, 0, 1, 1])
-    means = answer_means(logps, edges, sequences, 2)
+    means = answer_means(logps, edges, sequences, torch.tensor([2, 2]))
     torch.testing.assert_close(means, torch.tensor([-1.5, -3.5]))

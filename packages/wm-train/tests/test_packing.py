@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,6 +40,9 @@ def test_every_pair_is_in_one_pack(given: list[dict[str, Any]], packing: Packing
     found = [pair for pack in packing.packs(given) for pair in read(pack)]
     expected = [(e["task"], e["chosen_ids"], e["rejected_ids"]) for e in given]
     assert sorted(found) == sorted(expected)
+    for pack in packing.packs(given):
+        counted = torch.bincount(pack.answer_sequences, minlength=2 * pack.pairs)
+        assert torch.equal(pack.answer_lengths, counted)
 
 
 def twins(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

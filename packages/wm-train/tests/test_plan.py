@@ -39,7 +39,7 @@ def test_a_head_under_an_adapter_is_computed_again_backwards(targets: str) -> No
     config = TrainConfig.model_validate(fields)
     shape = shapes.of(config.model)
     assert shape.adapted_head == targets.endswith("lm_head")
-    load = estimate.Load(tokens=1000, predicted=300, longest=100, mean_context=50)
+    load = estimate.Load(tokens=1000, predicted=300, longest=100, sequence=100, mean_context=50)
     more = estimate.flops(config, shape, load) - estimate.flops(config, shape, load, False)
     weights = shape.config.vocab_size * shape.config.hidden_size
     assert more == (2 * 300 * weights if shape.adapted_head else 0)

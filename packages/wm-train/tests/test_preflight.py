@@ -12,8 +12,8 @@ from peft import get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import wm_data
-from wm_train import base, engine, estimate, preflight, shapes
-from wm_train.config import TrainConfig
+from wm_train import base, engine, estimate, plan, preflight, presets, shapes
+from wm_train.config import LoraConfig, TrainConfig
 from wm_train.examples import tokenize
 from wm_train.plan import load_of
 
@@ -201,6 +201,37 @@ def test_the_base_that_is_in_memory_is_not_counted_again(
     monkeypatch.setattr(preflight, "free_memory_gib", lambda: free)
     found = {finding.check: finding.why for finding in preflight.room(config, tmp_path, trainer)}
     assert (found["memory"] == "") == fits
+
+
+@pytest.mark.parametrize(
+    ("lora", "own", "random"),
+    [(None, 0.0, False), (0.0, 0.0, False), (0.1, 0.0, True), (0.0, 0.1, True), (None, 0.1, True)],
+)
+def test_random_states_are_kept_where_something_drops_out(
+    lora: float | None, own: float, random: bool, tiny: Callable[..., TrainConfig], base_dir: Path
+) -> None:
+    config = tiny()
+    adapter = None if lora is None else LoraConfig(dropout=lora)
+    config = config.model_copy(update={"model": config.model.model_copy(update={"lora": adapter})})
+    model = AutoModelForCausalLM.from_pretrained(base_dir, attention_dropout=own)
+    assert engine.drops_out(config, model) == random
+
+
+def test_memory_of_answers_is_that_of_a_sequence_and_not_of_a_packed_row() -> None:
+    """Trees side by side make long rows; an answer is written after its own prompt alone."""
+    fields = presets.load("qwen3-0.6b")
+    sizes: list[float] = []
+    for pack in (2048, 16384):
+        fields["optim"]["pack_tokens"] = pack
+        config = TrainConfig.model_validate(fields)
+        made = plan.make(config)
+        sizes.append(made.memory[estimate.EVALUATION])
+        assert made.load.sequence < made.load.longest
+    assert sizes[0] == sizes[1]
+    fields["evaluation"]["batch_size"] = 4000
+    parts = plan.make(TrainConfig.model_validate(fields)).memory
+    assert estimate.largest_field(parts) == "evaluation.batch_size"
+    assert estimate.largest_field(made.memory) == "optim.pack_tokens"
 
 
 def test_every_fault_is_in_one_line(

@@ -126,6 +126,59 @@ def test_a_bfloat16_base_under_a_float32_adapter_shares(base_dir: Path, tmp_path
     assert made.packing.shared, made.sharing_refused
 
 
+def test_a_kernel_that_fails_makes_way_for_sdpa_and_prompts_stay_shared(
+    base_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken(ends: torch.Tensor) -> Any:
+        raise RuntimeError("no kernel for this card")
+
+    monkeypatch.setattr("wm_train.attention._block_mask", broken)
+    made = trainer(qwen3("flex_attention"), base_dir, tmp_path)
+    assert made.packing.whole_row
+    with caplog.at_level(logging.WARNING):
+        worst = sharing.settle(made)
+    assert worst is not None
+    assert worst < 1e-4
+    assert "no kernel for this card; training goes on with sdpa" in caplog.text
+    assert made.packing.shared
+    assert not made.packing.whole_row
+    assert made.attention == made.model.config._attn_implementation == "sdpa"
+    assert torch.isfinite(made.training_step(made.model, {"packs": made.packing.packs(ROW)}))
+
+
+def test_single_sequences_are_computed_without_the_kernel_that_they_judge(
+    base_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compiled for shapes that training never has, it would cost minutes before the first step."""
+    made = trainer(qwen3("flex_attention"), base_dir, tmp_path)
+    seen: list[tuple[bool, str]] = []
+
+    def logps(model: Any, pack: Any) -> torch.Tensor:
+        seen.append((pack.shared, made.model.config._attn_implementation))
+        return torch.zeros(len(pack.sources))
+
+    monkeypatch.setattr(made, "edge_logps", logps)
+    assert sharing.settle(made) == 0
+    assert set(seen) == {(True, "flex_attention"), (False, "sdpa")}
+    assert made.attention == made.model.config._attn_implementation == "flex_attention"
+
+
+def test_too_little_memory_says_nothing_of_the_model(
+    base_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> torch.Tensor:
+        raise torch.OutOfMemoryError("no memory")
+
+    made = trainer(qwen3("sdpa"), base_dir, tmp_path)
+    monkeypatch.setattr(made, "edge_logps", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        sharing.settle(made)
+    assert made.packing.shared
+
+
 def test_values_that_are_no_numbers_are_no_equality(base_dir: Path, tmp_path: Path) -> None:
     model = qwen3("sdpa")
     model.model.norm.weight.data[:] = float("nan")

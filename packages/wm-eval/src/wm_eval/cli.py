@@ -152,7 +152,11 @@ def evaluate_command(
         out=out,
         trained_with=trained_with,
         model_ref=ref,
-        weights=[*stamp(model, adapter, base), dtype, f"{revision} {adapter_revision} {backend}"],
+        weights=[
+            *stamp(model, adapter, base),
+            *(dtype, backend, f"{ref.revision} {ref.adapter_revision}"),
+            f"{base_revision if below_ref is None else below_ref.revision}",
+        ],
         extras=extras,
         base="auto" if below is None else below,
         base_ref=below_ref,
@@ -191,7 +195,8 @@ def compare_command(a: Path, b: Path, /) -> int:
     from wm_eval.compare import cautions, compare
     from wm_eval.show import comparison
 
-    found, (invalid, unlike) = compare(a, b), cautions(a, b)
+    found = compare(a, b)
+    invalid, unlike = cautions(a, b, found)
     Console().print(comparison(found, a.name, b.name))
     for line in [*invalid, *unlike]:
         print(f"warning: {line}", file=sys.stderr)

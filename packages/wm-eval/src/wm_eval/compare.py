@@ -21,21 +21,22 @@ from wm_eval.stats import bounded
 from wm_manifest import Estimate, EvalReport, ManifestError, load
 
 ALPHA = 0.05
+JUDGES = ("wm-eval", "wm-score", "wm-prompts")  # packages whose versions decide what passes
 UNKNOWN = ""  # a setting that a report does not tell
 NOTABLE = 0.1  # a difference of rates that "no difference seen" must be able to exclude
 
 
 @dataclass(frozen=True)
 class Difference:
-    """What B has more than A at one figure, on the items that both were asked."""
+    """What B has more than A at one figure, on the items that both were asked: `difference.n`."""
 
     name: str
     a: float
     b: float
     difference: Estimate  # b - a, clustered by prompt group
-    only_a: int  # items that A got and B did not
+    only_a: int  # items that A got and B did not; of lift, where A has more
     only_b: int
-    p: float | None  # McNemar's mid-p; None where items of one group make its null wrong
+    p: float | None  # McNemar's mid-p; None for lift, and where groups of items make its null wrong
     verdict: str
 
 
@@ -61,6 +62,7 @@ def compare(a: str | Path, b: str | Path) -> list[Difference]:
                     [ours[id][1] for id in shared],
                     [theirs[id][1] for id in shared],
                     [ours[id][0] for id in shared],
+                    most=2.0 if name.endswith("/lift") else 1.0,
                 )
             )
     if not found:
@@ -69,9 +71,11 @@ def compare(a: str | Path, b: str | Path) -> list[Difference]:
 
 
 def difference(
-    name: str, a: Sequence[bool], b: Sequence[bool], groups: Sequence[str]
+    name: str, a: Sequence[float], b: Sequence[float], groups: Sequence[str], most: float = 1.0
 ) -> Difference:
-    """One paired comparison. McNemar's p decides where it holds, else the interval.
+    """One paired comparison of items right or wrong, or of values that differ by `most` at most.
+
+    McNemar's p decides where it holds, else the interval.
 
     "no difference seen" is said only where the interval excludes one of `NOTABLE`: with fewer items
     the answer is that they are too few, and not that there is no difference.
@@ -82,10 +86,11 @@ def difference(
     'too few to tell'
     """
     values = [float(y) - float(x) for x, y in zip(a, b, strict=True)]
-    estimate = bounded(values, groups, low=-1.0, high=1.0)
-    only_a, only_b = values.count(-1.0), values.count(1.0)
+    estimate = bounded(values, groups, low=-most, high=most)
+    only_a, only_b = (sum(value * sign > 0 for value in values) for sign in (-1, 1))
     p = None
-    if len(set(groups)) == len(groups):  # McNemar's items are independent: one a group
+    # McNemar's items are right or wrong, and independent: one a group.
+    if {*a, *b} <= {0, 1} and len(set(groups)) == len(groups):
         p = mid_p(min(only_a, only_b), only_a + only_b)
     low, high = estimate.low or 0.0, estimate.high or 0.0
     beyond = low > 0 or high < 0 if p is None else p < ALPHA
@@ -97,18 +102,26 @@ def difference(
     return Difference(name, sum(a) / len(a), sum(b) / len(b), estimate, only_a, only_b, p, verdict)
 
 
-def outcomes(answers: Sequence[Answer]) -> dict[str, dict[str, tuple[str, bool]]]:
+def outcomes(answers: Sequence[Answer]) -> dict[str, dict[str, tuple[str, float]]]:
     """Per figure, by its name in a report: item -> (group, whether it was right).
 
-    Texts that a model wrote itself are no part of it: two models' are not the same items.
+    Of lift it is that less whether the neutral answer has the colour: a model that writes blue
+    whatever it is asked for gains success and no lift. Texts that a model wrote itself are no part
+    of it: two models' are not the same items.
     """
-    found: dict[str, dict[str, tuple[str, bool]]] = {}
+    found: dict[str, dict[str, tuple[str, float]]] = {}
+    neutral = {a.group: a.verdict for a in select(answers, "watermark", "neutral")}
     for colour in COLOURS:
         own = select(answers, "watermark", colour)
         name = f"watermark/{colour}"
         found[f"{name}/success"] = {a.id: (a.group, a.passed) for a in own}
         found[f"{name}/success/sound"] = {a.id: (a.group, a.passed and is_sound(a)) for a in own}
         found[f"{name}/natural_stop"] = {a.id: (a.group, a.stopped) for a in own}
+        found[f"{name}/lift"] = {
+            a.id: (a.group, float(a.passed) - float(neutral[a.group] == colour))
+            for a in own
+            if a.group in neutral
+        }
     read = select(answers, "detect")
     found["detect/accuracy"] = {a.id: (a.group, a.passed) for a in read}
     found["detect/both_orders"] = {
@@ -123,11 +136,13 @@ def outcomes(answers: Sequence[Answer]) -> dict[str, dict[str, tuple[str, bool]]
     return found
 
 
-def cautions(a: str | Path, b: str | Path) -> tuple[list[str], list[str]]:
+def cautions(
+    a: str | Path, b: str | Path, found: Sequence[Difference] = ()
+) -> tuple[list[str], list[str]]:
     """What stands against comparing the two: failed controls, and settings that are not the same.
 
     With the first the differences must not be used. The second may be what is compared: then it
-    must be the only one.
+    must be the only one. `found` tells items that only one of them was asked.
     """
     sides = {"A": read_report(Path(a)), "B": read_report(Path(b))}
     invalid = [
@@ -136,11 +151,27 @@ def cautions(a: str | Path, b: str | Path) -> tuple[list[str], list[str]]:
         if not report.valid
     ]
     one, other = (settings(report) for report in sides.values())
-    return invalid, [
+    return invalid, unshared(sides, found) + [
         f"{name} is not the same: {one[name]} and {other[name]}"
         for name in one
         if one[name] != other[name] and UNKNOWN not in (one[name], other[name])
     ]
+
+
+def unshared(sides: dict[str, EvalReport], found: Sequence[Difference]) -> list[str]:
+    """Items of a task that are not in both, and so in no column of the comparison."""
+    shared = {d.name: d.difference.n for d in found}
+    lines: list[str] = []
+    for name in ("watermark/red/success", "detect/accuracy"):
+        asked = {
+            side: report.figures[name].n for side, report in sides.items() if name in report.figures
+        }
+        if name in shared and any(n > shared[name] for n in asked.values()):
+            of = " and ".join(f"{n:,} of {side}" for side, n in asked.items())
+            lines.append(
+                f"{name}: {shared[name]:,} items are in both, of {of}; the rest is left out"
+            )
+    return lines
 
 
 def settings(report: EvalReport) -> dict[str, Any]:
@@ -148,6 +179,8 @@ def settings(report: EvalReport) -> dict[str, Any]:
     wordings = sorted((template.id, template.sha256) for template in report.templates)
     return {
         **report.decoding.model_dump(),
+        "limit": report.limit,
+        **{name: report.packages.get(name, UNKNOWN) for name in JUDGES},
         "precision": report.precision or UNKNOWN,
         # Its number is no setting: cuda:1 answers as cuda:0. Of vLLM it is "vllm".
         "device": report.hardware.partition(" ")[2].partition(":")[0] or UNKNOWN,

@@ -6,6 +6,7 @@ arm's is the one that does not block: it tells what a sound figure does not show
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,24 +24,25 @@ NEUTRAL_AT_MOST = 0.98
 ROUNDING = 1e-9
 
 
-def run_controls(
-    data: Dataset,
-    answers: Sequence[Answer],
-    chat_template_sha256: str | None,
-    trained_with: Path | None = None,
+def of_data(
+    data: Dataset, chat_template_sha256: str | None, trained_with: Path | None = None
 ) -> list[Control]:
-    """All controls, in a fixed order. `trained_with` adds those that need the training's record."""
+    """Those that need no answer. `trained_with` adds those that need the training's record, and
+    raises `WmEvalError` where there is none: before hours of answers, not after them."""
     controls = [
         codebook(data.manifest),
-        gold_answers([*data.watermark, *data.detect]),
-        shuffled_labels(answers),
-        neutral_false_positives(answers),
+        gold_answers([*data.watermark, *data.detect, *data.bands]),
         unseen_groups("test groups unseen in training", data, data.path),
         templates("prompt templates are the dataset's", data, data.manifest.templates),
     ]
     if trained_with is not None:
         controls += training_record(data, trained_with, chat_template_sha256)
     return controls
+
+
+def of_answers(answers: Sequence[Answer]) -> list[Control]:
+    """Those that look at what the model answered."""
+    return [shuffled_labels(answers), neutral_false_positives(answers)]
 
 
 def codebook(manifest: DatasetManifest) -> Control:
@@ -117,8 +119,10 @@ def neutral_false_positives(answers: Sequence[Answer]) -> Control:
 
 
 def unseen_groups(name: str, data: Dataset, folder: Path) -> Control:
-    """No prompt group that is asked here stands in the training split of `folder`."""
-    asked = {item.group for item in [*data.watermark, *data.detect]}
+    """No prompt group that is asked here, or that an unmarked text is of, stands in the training
+    split of `folder`."""
+    asked = {item.group for item in [*data.watermark, *data.detect, *data.bands]}
+    asked |= {text.group for text in data.unmarked}
     seen = asked & groups_of(folder, "train") if data.split != "train" else asked
     return Control(
         name=name,
@@ -156,6 +160,34 @@ def wordings(data: Dataset) -> dict[str, str | None]:
     detect = {f"detect/{part}/{i.variant}" for i in data.detect for part in ("question", "system")}
     rendered: dict[str, str | None] = {id: wm_prompts.sha256(id) for id in sorted(watermark)}
     return rendered | {id: built.get(id) for id in sorted(detect)}
+
+
+def detect_wordings(data: Dataset) -> list[str]:
+    """The dataset's wordings of a question about a text that wm-prompts has as they were built;
+    of one that is not in the dataset's record another control tells.
+
+    Questions about texts that the model writes are made here. In words that it was never asked in
+    they would measure something else: those wordings are left out, with a warning.
+    """
+    built = {template.id: template.sha256 for template in data.manifest.templates}
+    installed = set(wm_prompts.ids())
+    found = sorted({item.variant for item in data.detect})
+    same = [
+        variant
+        for variant in found
+        if all(
+            id in installed and built.get(id, wm_prompts.sha256(id)) == wm_prompts.sha256(id)
+            for id in (f"detect/question/{variant}", f"detect/system/{variant}")
+        )
+    ]
+    if other := sorted(set(found) - set(same)):
+        warnings.warn(
+            f"the installed wm-prompts has other words than the dataset for {', '.join(other)}: "
+            "the model is not asked so about its own texts; install the wm-prompts that the "
+            "dataset was built with, or build it anew",
+            stacklevel=2,
+        )
+    return same
 
 
 def training_record(

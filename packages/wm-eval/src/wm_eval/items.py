@@ -51,6 +51,11 @@ def read(path: str | Path, split: str = "test", limit: int | None = None, seed: 
         raise WmEvalError(f"{folder} has no split {split!r}; it has: {known}")
     examples = table(folder / "data" / f"{split}-00000-of-00001.parquet", COLUMNS, ["source"])
     seeds = table(folder / "seeds" / f"{split}.parquet", SEED_COLUMNS)
+    if not seeds:
+        raise WmEvalError(
+            f"{folder}: the split {split!r} has no rows; take another split, or build the dataset "
+            "with a share for it"
+        )
     gold = {
         (str(row["row_id"]), colour): str(row[f"{colour}_answer"])
         for row in seeds

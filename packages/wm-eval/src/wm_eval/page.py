@@ -137,7 +137,7 @@ def reliability_plot(answers: Sequence[Answer]) -> str:
 LEVELS = {
     "detect/length": "Detect: accuracy by counted tokens of the text",
     "detect/share": "Detect: accuracy by share of the text's colour",
-    "detect/band": "Detect: accuracy on the same texts cut to a length",
+    "detect/band": "Detect: accuracy on texts cut to a length (longer ones have fewer rows)",
 }
 
 

@@ -67,11 +67,13 @@ class Partial:
 
 
 def stamp(*locations: str | None) -> list[str]:
-    """Names, sizes and times of the weight files of local folders: other weights, other stamp."""
+    """Names, sizes and times of the files of local folders: other weights, other stamp."""
     found: list[str] = []
     for location in locations:
         folder = Path(location) if location else None
-        files = sorted(folder.glob("*.safetensors")) if folder and folder.is_dir() else []
+        kinds = ("*.safetensors", "*.bin", "*.json")
+        there = folder if folder and folder.is_dir() else None
+        files = sorted(file for kind in kinds for file in there.glob(kind)) if there else []
         found.append(f"{folder.resolve() if files and folder else location}")
         found += [f"{f.name} {f.stat().st_size} {f.stat().st_mtime_ns}" for f in files]
     return found

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from wm_eval import answers as answers_file
+from wm_eval import controls as checks
 from wm_eval import items, metrics, samples_table
 from wm_eval.asking import ask, ask_base, request, weigh
-from wm_eval.controls import run_controls
 from wm_eval.decoding import answer_limit, check_decoding
 from wm_eval.generator import Generator
 from wm_eval.judge import unmarked
@@ -141,6 +141,8 @@ def evaluate_with(
     """
     started, clock = datetime.now(UTC), time.monotonic()
     template_sha256 = sha256(chat_template) if chat_template else None
+    record = Path(trained_with) if trained_with else None
+    controls = checks.of_data(data, template_sha256, record)
 
     asked = [*data.watermark, *data.detect]
     bands = data.bands if extras else []
@@ -154,8 +156,7 @@ def evaluate_with(
     # The extras are asked apart: in batches of their own, they change no other answer.
     answers += ask(generator, bands, decoding, progress, partial)
     if extras:
-        wordings = sorted({item.variant for item in data.detect})
-        own = own_texts(answers, wordings, decoding.seed)
+        own = own_texts(answers, checks.detect_wordings(data), decoding.seed)
         answers += ask(generator, own, decoding, progress, partial)
     taken, same = None, ""
     if start is not None:
@@ -172,9 +173,7 @@ def evaluate_with(
         answers = weigh(base, answers, progress, partial)
     answers += [unmarked(text) for text in data.unmarked]
     figures = metrics.compute(answers)
-    controls = run_controls(
-        data, answers, template_sha256, Path(trained_with) if trained_with else None
-    )
+    controls += checks.of_answers(answers)
 
     report = EvalReport(
         model=model,

@@ -42,7 +42,8 @@ HEADLINES = (
     "detect/likelihood/accuracy",
     "detect/likelihood/both_orders",
     "detect/likelihood/ece",
-    "detect/own/both_orders",
+    "detect/own/red/both_orders",
+    "detect/own/blue/both_orders",
     "unmarked/red_false_positives",
     "unmarked/blue_false_positives",
 )
@@ -105,13 +106,15 @@ def comparison(found: Sequence[Difference], a: str, b: str) -> Table:
     from rich.table import Table
 
     grid = Table(title=f"A = {a}, B = {b}", caption="B - A, paired by item, clustered by prompt")
-    for name in ("figure", "A", "B", "B - A", "95 % interval", "only A, B", "p", "verdict"):
+    heads = ("figure", "n", "A", "B", "B - A", "95 % interval", "only A, B", "p", "verdict")
+    for name in heads:
         text = name in ("figure", "verdict")
         # A narrow terminal may break a verdict in two, never a figure's name or a number.
         grid.add_column(name, justify="left" if text else "right", no_wrap=name != "verdict")
     for d in found:
         grid.add_row(
             d.name,
+            str(d.difference.n),
             number(d.a),
             number(d.b),
             number(d.difference.value),

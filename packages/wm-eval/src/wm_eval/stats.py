@@ -29,6 +29,7 @@ LEVEL = 0.95
 PSEUDO_GROUPS = 0.5
 
 ROUNDING = 1e-9  # means of groups that differ by less are the same
+FEW = 10  # groups that differ from all others; from there on their spread is an estimate
 
 
 def rate(passed: Sequence[bool], groups: Sequence[Hashable]) -> Estimate:
@@ -42,6 +43,17 @@ def rate(passed: Sequence[bool], groups: Sequence[Hashable]) -> Estimate:
     return bounded([float(value) for value in passed], groups)
 
 
+def at_least_three(found: Estimate) -> Estimate:
+    """The rate, or 3 / n where it is smaller: no fewer false positives than three are ever claimed.
+
+    >>> at_least_three(rate([False] * 300, range(300))).value
+    0.01
+    """
+    least = min(1.0, 3 / found.n)
+    value = max(found.value or 0.0, least)
+    return found.model_copy(update={"value": value, "high": max(found.high or 0.0, value)})
+
+
 def bounded(
     values: Sequence[float], groups: Sequence[Hashable], low: float = 0.0, high: float = 1.0
 ) -> Estimate:
@@ -51,10 +63,13 @@ def bounded(
     span = high - low
     sums, sizes = _totals([(value - low) / span for value in values], groups)
     centre = float(sums.sum() / sizes.sum())
-    if np.ptp(sums / sizes) < ROUNDING:
-        bottom, top = unvaried(centre, len(sizes))
-    else:
-        bottom, top = wilson(centre, effective_n(sums, sizes), len(sizes))
+    bottom, top = unvaried(centre, len(sizes))
+    apart = deviating(sums / sizes)
+    if apart:
+        own = wilson(centre, effective_n(sums, sizes), len(sizes))
+        # A handful of groups that differ tell next to nothing of how many would: their interval
+        # may not be narrower than the one of groups that all agree.
+        bottom, top = (min(bottom, own[0]), max(top, own[1])) if apart <= FEW else own
     return Estimate(
         value=low + span * centre,
         low=low + span * bottom,
@@ -64,20 +79,43 @@ def bounded(
     )
 
 
-def from_influence(
-    value: float, influence: Sequence[float], groups: Sequence[Hashable]
-) -> Estimate:
-    """Interval of a figure in [0, 1] that is no mean, from what each observation adds to it.
+def deviating(means: np.ndarray) -> int:
+    """How many of the groups' means, (groups,), differ from the middle one.
 
-    `influence` (observations,) sums to 0: the figure's variance is that of its mean. At 0 and 1,
-    where no spread is left, each group counts once.
+    >>> deviating(np.array([1.0, 1.0, 1.0, 0.5]))
+    1
+    """
+    return int((np.abs(means - np.median(means)) > ROUNDING).sum())
+
+
+def from_variance(value: float, variance: float, n: int, n_groups: int) -> Estimate:
+    """Interval of a figure in [0, 1] that is no mean, such as an area under a curve.
+
+    `variance` is the figure's own and rests on `n_groups` groups; of two sides, on those of the
+    smaller. They are taken for as many observations of [0, 1], with pseudo-groups at both ends as
+    for a rate: near 0 and 1 the variance that was seen is too small, at the ends there is none.
+    """
+    if n_groups < 2:
+        return Estimate(value=value, low=0.0, high=1.0, n=n, n_groups=n_groups)
+    total = n_groups + PSEUDO_GROUPS
+    p = (value * n_groups + PSEUDO_GROUPS / 2) / total
+    spread = n_groups**2 * variance + n_groups * (p - value) ** 2
+    spread += PSEUDO_GROUPS / 2 * (p**2 + (1 - p) ** 2)
+    effective = p * (1 - p) / (spread / total**2) - PSEUDO_GROUPS
+    low, high = wilson(value, effective, n_groups)
+    return Estimate(value=value, low=low, high=high, n=n, n_groups=n_groups)
+
+
+def variance_of(influence: Sequence[float], groups: Sequence[Hashable]) -> tuple[float, int]:
+    """Clustered variance of a figure and its groups, from what each observation adds to it.
+
+    `influence` (observations,) sums to 0, and the figure is its mean but for a constant. The
+    factor G / (G - 1) is that of `mean`.
     """
     sums, sizes = _totals(influence, groups)
-    variance = float((sums**2).sum() / sizes.sum() ** 2)
-    spread = value * (1 - value)
-    effective = spread / variance if spread > 0 and variance > 0 else float(len(sizes))
-    low, high = wilson(value, effective, len(sizes))
-    return Estimate(value=value, low=low, high=high, n=len(influence), n_groups=len(sizes))
+    n_groups = len(sizes)
+    small = n_groups / (n_groups - 1) if n_groups > 1 else 1.0
+    return float((sums**2).sum() / sizes.sum() ** 2) * small, n_groups
 
 
 def wilson(share: float, effective: float, n_groups: int) -> tuple[float, float]:

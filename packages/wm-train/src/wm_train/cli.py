@@ -90,7 +90,7 @@ def show_plan(
     rows: int = 10_000,
     device: str | None = None,
     devices: int = 1,
-    mfu: float = 0.35,
+    mfu: float = 0.1,
 ) -> None:
     """Show what a run would cost: parameters, tokens, steps, memory, time. Needs no GPU.
 
@@ -107,7 +107,7 @@ def show_plan(
     devices
         Number of devices; above 1, weights and optimizer are sharded (FSDP2).
     mfu
-        Share of the device's peak that training reaches.
+        Share of the device's peak that training reaches; measured were 5 to 13 % on an H200.
     """
     from rich.console import Console
 

@@ -43,7 +43,7 @@ def build(
         from wm_train import preflight
         from wm_train.trainer import WatermarkOrpoTrainer
 
-        args = ORPOConfig(**_arguments(config, run_dir))
+        args = ORPOConfig(**_arguments(config, run_dir, model))
         if args.n_gpu > 1:
             # Left alone, the trainer would split batches, and with them rows, over all of them.
             log.warning("%d GPUs are visible, one is used", args.n_gpu)
@@ -68,7 +68,7 @@ def build(
     return trainer
 
 
-def _arguments(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
+def _arguments(config: TrainConfig, run_dir: Path, model: PreTrainedModel) -> dict[str, Any]:
     import torch
 
     o = config.optim
@@ -92,6 +92,11 @@ def _arguments(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         bf16=config.model.precision == "bfloat16",
         use_cpu=not torch.cuda.is_available(),  # bfloat16 is refused on CPU otherwise
         activation_checkpointing=config.model.gradient_checkpointing,
+        # Random states are kept for dropout alone, and each layer reads and sets them on the host.
+        activation_checkpointing_kwargs={
+            "use_reentrant": False,
+            "preserve_rng_state": drops_out(config, model),
+        },
         logging_steps=config.log_every,
         logging_nan_inf_filter=False,  # a NaN must be seen, not replaced by the last mean
         save_strategy="steps",
@@ -102,6 +107,13 @@ def _arguments(config: TrainConfig, run_dir: Path) -> dict[str, Any]:
         report_to="none",
         disable_tqdm=True,
     )
+
+
+def drops_out(config: TrainConfig, model: PreTrainedModel) -> bool:
+    """Whether a forward pass in training mode is random: by the adapter, or by the base's own."""
+    settings: dict[str, Any] = model.config.to_dict()
+    own = (v for k, v in settings.items() if "drop" in k and isinstance(v, int | float))
+    return bool(config.model.lora and config.model.lora.dropout) or any(own)
 
 
 def _share(batch_size: int, twins: bool) -> int:

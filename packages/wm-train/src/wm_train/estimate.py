@@ -25,7 +25,8 @@ class Load:
 
     tokens: float  # through the body, prefixes shared
     predicted: float  # through the head
-    longest: int  # of a tree
+    longest: int  # of a row of a pass
+    sequence: int  # the longest prompt with its answer
     mean_context: float  # tokens that a token looks back on
 
 
@@ -56,15 +57,23 @@ def memory(config: TrainConfig, shape: Shape, load: Load, devices: int = 1) -> d
 
 def peak(parts: dict[str, float]) -> float:
     """What is needed at once: an evaluation's cache comes when a step's own tensors are gone."""
-    fleeting = sum(parts[name] for name in ("activations", "attention mask", "logits"))
-    staying = sum(parts.values()) - fleeting - parts[EVALUATION]
-    return staying + max(fleeting, parts[EVALUATION])
+    staying = sum(parts.values()) - _step(parts) - parts[EVALUATION]
+    return staying + max(_step(parts), parts[EVALUATION])
+
+
+def largest_field(parts: dict[str, float]) -> str:
+    """The field of the config that bounds what is needed at once."""
+    return "evaluation.batch_size" if parts[EVALUATION] > _step(parts) else "optim.pack_tokens"
+
+
+def _step(parts: dict[str, float]) -> float:
+    return sum(parts[name] for name in ("activations", "attention mask", "logits"))
 
 
 def evaluation_bytes(config: TrainConfig, shape: Shape, load: Load, width: int) -> float:
     """Keys and values of a batch of answers while they are written."""
     c, e = shape.config, config.evaluation
-    length = load.longest + (e.max_new_tokens or load.longest // 2)
+    length = load.sequence + (e.max_new_tokens or load.sequence // 2)
     return e.batch_size * length * shape.layers * 2 * c.num_key_value_heads * c.head_dim * width
 
 

@@ -52,7 +52,8 @@ def _low_rank(head: Any, states: Tensor) -> tuple[Tensor, Tensor, Tensor] | None
     if name in head.lora_variant or head.lora_bias[name] or name not in head.lora_A:
         return None  # DoRA and the like
     # As PEFT does: its matrices are float32 over a bfloat16 base, and autocast is not always there.
-    inputs = head.lora_dropout[name](states.to(head.lora_A[name].weight.dtype))
+    cast = head._cast_input_dtype(states, head.lora_A[name].weight.dtype)
+    inputs = head.lora_dropout[name](cast)
     low = head.lora_A[name](inputs) * head.scaling[name]
     return base.weight, low, head.lora_B[name].weight
 

@@ -83,15 +83,14 @@ def orpo(
     return OrpoTerms(likelihood + beta * odds_ratio, likelihood, odds_ratio, ratio)
 
 
-def answer_means(logps: Tensor, edges: Tensor, sequences: Tensor, count: int) -> Tensor:
-    """Mean log-probability of each of `count` answers, shape (count,).
+def answer_means(logps: Tensor, edges: Tensor, sequences: Tensor, lengths: Tensor) -> Tensor:
+    """Mean log-probability of each answer, shape (answers,).
 
     `logps` (edges,) are those of single tokens; answer token k is edge `edges[k]` and belongs to
-    answer `sequences[k]`. An answer without tokens would be 0 / 0: such rows are refused before
-    training.
+    answer `sequences[k]`, which has `lengths[sequences[k]]` of them. An answer without tokens would
+    be 0 / 0: such rows are refused before training.
     """
     import torch
 
-    sums = torch.zeros(count, dtype=logps.dtype, device=logps.device)
-    lengths = torch.bincount(sequences, minlength=count)
+    sums = torch.zeros(len(lengths), dtype=logps.dtype, device=logps.device)
     return sums.index_add(0, sequences, logps[edges]) / lengths

@@ -35,11 +35,10 @@ class Meter:
         """Count the pairs of one pack; every tensor but the pack's has shape (pairs,)."""
         import torch
 
-        lengths = torch.bincount(pack.answer_sequences, minlength=2 * pack.pairs)
         parts = (
             *(terms.nll, terms.odds_ratio, terms.log_odds_ratio, terms.log_odds_ratio > 0),
             *(chosen, rejected, chosen - rejected),
-            *(lengths.view(2, -1).sum(0), torch.ones_like(chosen)),
+            *(pack.answer_lengths.view(2, -1).sum(0), torch.ones_like(chosen)),
         )
         values = torch.stack([part.detach().double() for part in parts], 1)
         if self._sums is None:

@@ -34,6 +34,9 @@ class Pack:
     targets: Tensor  # (edges,), the ids that are predicted
     answer_edges: Tensor  # (answer tokens,), edges of all answers, one after another
     answer_sequences: Tensor  # (answer tokens,), whose they are
+    answer_lengths: (
+        Tensor  # (2 * pairs,), how many each has: to count them, a GPU would be waited for
+    )
     text_edges: Tensor  # (chosen tokens,), edges of prompt and answer together; empty if not asked
     text_pairs: Tensor  # (chosen tokens,), whose they are
     tasks: Tensor  # (pairs,), index into TASKS
@@ -178,6 +181,7 @@ def _tensors(rows: list[Row], pad_id: int, text: bool) -> Pack:
         "targets": grid["ids"].ravel()[wanted],
         "answer_edges": edges[:answer_tokens],
         "answer_sequences": _whose(answers),
+        "answer_lengths": np.array([len(answer) for answer in answers]),
         "text_edges": edges[answer_tokens:],
         "text_pairs": _whose(texts),
         "tasks": np.array([TASKS.index(pair.task) for pair in pairs]),

@@ -16,6 +16,7 @@ from rich.table import Table
 
 import wm_data
 from wm_train import base, demo_base, estimate, examples, shapes
+from wm_train.attention import FLEX
 from wm_train.config import EXAMPLES_A_ROW, TrainConfig
 from wm_train.errors import ConfigError
 from wm_train.packing import Packing
@@ -152,7 +153,14 @@ def load_of(config: TrainConfig, found: Sequence[Mapping[str, Any]]) -> tuple[es
     """Means over a few steps' packs, and the tokens that single sequences would have had."""
     size, full = config.optim.batch_size, config.loss.nll_scope == "full"
     twins = config.loss.contrast == "prompts"
-    packing = Packing(config.optim.pack_tokens, 0, full, config.optim.share_prefixes, twins=twins)
+    packing = Packing(
+        config.optim.pack_tokens,
+        0,
+        full,
+        config.optim.share_prefixes,
+        whole_row=config.model.attention == FLEX,
+        twins=twins,
+    )
     first = list(islice(found, STEPS * size))
     steps = [first[i : i + size] for i in range(0, len(first) - size + 1, size)]
     packs = [pack for step in steps or [first] for pack in packing.packs(step)]
@@ -162,9 +170,14 @@ def load_of(config: TrainConfig, found: Sequence[Mapping[str, Any]]) -> tuple[es
         tokens=tokens / number,
         predicted=sum(len(pack.targets) for pack in packs) / number,
         longest=max(pack.ids.shape[1] for pack in packs),
+        sequence=max(_sequence(pair) for pair in first),
         mean_context=sum(int(pack.positions.sum()) for pack in packs) / tokens,
     )
     return load, sum(pack.unshared_tokens for pack in packs) / number
+
+
+def _sequence(pair: Mapping[str, Any]) -> int:
+    return len(pair["prompt_ids"]) + max(len(pair["chosen_ids"]), len(pair["rejected_ids"]))
 
 
 # -------------------------------------------------------------------------------------------- table

@@ -186,7 +186,7 @@ def room(config: TrainConfig, run_dir: Path, trainer: WatermarkOrpoTrainer) -> l
     return [
         budget(config.checkpoint.max_bytes, int(each * estimate.GIB), has_best),
         enough("disk", disk, shutil.disk_usage(run_dir).free / estimate.GIB, "checkpoint.keep"),
-        enough("memory", step, free_memory_gib(), "optim.pack_tokens"),
+        enough("memory", step, free_memory_gib(), estimate.largest_field(parts)),
     ]
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
+from wm_train.attention import FLEX
 from wm_train.loss import answer_means
 from wm_train.trees import families
 
@@ -38,12 +40,18 @@ def settle(trainer: WatermarkOrpoTrainer) -> float | None:
     limit = TOLERANCE[torch.bfloat16 if trainer.args.bf16 else model.dtype]
     try:
         worst = difference(trainer, shortest_row(trainer.train_dataset))
+    except torch.OutOfMemoryError:
+        raise  # which says nothing of the model
     except (TypeError, ValueError, RuntimeError) as error:
         worst, why = None, f"it fails with {type(error).__name__}: {str(error).splitlines()[0]}"
     else:
         if worst <= limit:
             return worst
         why = f"mean log-probabilities differ by {worst:.1e} (allowed: {limit:.0e})"
+    if trainer.attention == FLEX:  # the kernel may be at fault, and not the model
+        log.warning("%s cannot be used here: %s; training goes on with sdpa", FLEX, why)
+        trainer.use_sdpa()
+        return settle(trainer)
     log.warning(
         "model type %s cannot share prompts between answers: %s; "
         "training goes on with padded batches, at about twice the tokens",
@@ -74,7 +82,8 @@ def difference(trainer: WatermarkOrpoTrainer, examples: Sequence[Mapping[str, An
             for family in families([e["prompt_ids"] for e in examples]):
                 members = [examples[i] for i in family]
                 together = _means(trainer, trainer.packing.family(members))
-                alone = [_means(trainer, trainer.packing.alone(e)) for e in members]
+                with with_sdpa(trainer):
+                    alone = [_means(trainer, trainer.packing.alone(e)) for e in members]
                 found = (together - torch.cat(alone, 1)).abs().max().item()
                 worst = found if math.isnan(found) else max(worst, found)
                 if math.isnan(worst):  # which is no difference of 0, as max() has it
@@ -84,9 +93,24 @@ def difference(trainer: WatermarkOrpoTrainer, examples: Sequence[Mapping[str, An
     return worst
 
 
+@contextmanager
+def with_sdpa(trainer: WatermarkOrpoTrainer) -> Generator[None]:
+    """Single sequences of a model with flex_attention: a reference that shares nothing with what it
+    is to judge, and that needs no kernel compiled for shapes which training never has."""
+    if trainer.attention != FLEX:
+        yield
+        return
+    config = cast(Any, trainer.model).config
+    trainer.attention = config._attn_implementation = "sdpa"
+    try:
+        yield
+    finally:
+        trainer.attention = config._attn_implementation = FLEX
+
+
 def _means(trainer: WatermarkOrpoTrainer, pack: Pack) -> Tensor:
     """Mean log-probabilities of the pack's chosen and rejected answers, shape (2, pairs)."""
     pack = pack.to(trainer.accelerator.device)
     logps = trainer.edge_logps(cast(Any, trainer.model), pack)
-    means = answer_means(logps, pack.answer_edges, pack.answer_sequences, 2 * pack.pairs)
+    means = answer_means(logps, pack.answer_edges, pack.answer_sequences, pack.answer_lengths)
     return means.view(2, -1)

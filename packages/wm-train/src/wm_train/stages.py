@@ -164,9 +164,17 @@ def _tokenizer_fields(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
 
 
 def report_pairs(pairs: examples.Pairs, max_tokens: int, run_dir: Path, console: Console) -> None:
-    """Say what is trained on, and name what is not."""
+    """Say what is trained on, data and device, and name what is not."""
+    import torch
+
     rows = len(set(cast("list[str]", pairs.data["row_id"])))
-    console.print(f"{len(pairs.data):,} pairs of {rows:,} rows, at most {pairs.longest:,} tokens")
+    on = f"the CPU, {torch.get_num_threads()} threads"
+    if torch.cuda.is_available():
+        on = torch.cuda.get_device_name()
+    console.print(
+        f"{len(pairs.data):,} pairs of {rows:,} rows, at most {pairs.longest:,} tokens; on {on}",
+        soft_wrap=True,
+    )
     if pairs.too_long:
         path = run_dir / "left-out-rows.txt"
         path.write_text("\n".join(pairs.too_long) + "\n", "utf-8")

@@ -69,14 +69,14 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
         self._meter = Meter()
         self.sharing_refused: str | None = None
         tokenizer, model = kwargs["processing_class"], kwargs["model"]
-        self._attention: str = model.config._attn_implementation
+        self.attention: str = model.config._attn_implementation
         self.packing = Packing(
             pack_tokens,
             tokenizer.pad_token_id,
             twins=contrast == "prompts",
             text=nll_scope == "full",
             shared=share_prefixes,
-            whole_row=self._attention == FLEX,
+            whole_row=self.attention == FLEX,
             pass_tokens=PASS_TOKENS if kwargs["args"].device.type == "cuda" else 0,
         )
         super().__init__(*args, data_collator=self._collate, **kwargs)
@@ -99,6 +99,11 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
         """Give every sequence a row of its own from now on, padded to the longest of its pack."""
         self.sharing_refused = why
         self.packing = replace(self.packing, shared=False)
+
+    def use_sdpa(self) -> None:
+        """Leave flex_attention, and with it rows that are longer than sdpa should have them."""
+        self.attention = cast(Any, self.model).config._attn_implementation = "sdpa"
+        self.packing = replace(self.packing, whole_row=False)
 
     def tokenize_row(
         self, feature: dict[str, Any], model: nn.Module | None = None
@@ -162,7 +167,7 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
     ) -> Tensor:
         """This pack's part of the step's loss; `pairs` and `tokens` count the whole step."""
         logps = self.edge_logps(model, pack)
-        means = answer_means(logps, pack.answer_edges, pack.answer_sequences, 2 * pack.pairs)
+        means = answer_means(logps, pack.answer_edges, pack.answer_sequences, pack.answer_lengths)
         chosen, rejected = means.chunk(2)
         if self._contrast == "prompts":
             rejected = rejected[pack.twins]
@@ -181,7 +186,7 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
     def edge_logps(self, model: nn.Module, pack: Pack) -> Tensor:
         """Log-probability of each token that the pack wants predicted, shape (edges,)."""
         unwrapped = cast(Any, self.accelerator.unwrap_model(model, keep_torch_compile=True))
-        mask = model_mask(pack, self._attention, unwrapped.dtype)
+        mask = model_mask(pack, self.attention, unwrapped.dtype)
         positions = {"position_ids": pack.positions} if pack.shared else {}
         with (
             self._autocast(),

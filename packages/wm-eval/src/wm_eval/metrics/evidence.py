@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import wm_score
 from wm_eval.answers import Answer, select
 from wm_eval.question import ARMS, COLOURS
-from wm_eval.stats import bounded, rate
+from wm_eval.stats import at_least_three, bounded, rate
 from wm_manifest import Estimate
 
 SIGNIFICANT = 0.01
@@ -18,7 +18,7 @@ def evidence(answers: Sequence[Answer]) -> dict[str, Estimate]:
 
     p is wm-score's default: for each genre it ships an upper bound of the rate at which unmarked
     text of that length is as extreme, on distinct tokens, and the largest of these. The neutral
-    arm's share is the false-positive rate here.
+    arm's share is the false-positive rate here, and never below 3 / n.
     """
     figures: dict[str, Estimate] = {}
     for arm in ARMS:
@@ -30,7 +30,7 @@ def evidence(answers: Sequence[Answer]) -> dict[str, Estimate]:
                 continue
             p = [e.red_p if colour == "red" else e.blue_p for e in found]
             figures[f"watermark/{arm}/{colour}_p"] = bounded(p, groups)
-            figures[f"watermark/{arm}/{colour}_significant"] = rate(
-                [value <= SIGNIFICANT for value in p], groups
-            )
+            share = rate([value <= SIGNIFICANT for value in p], groups)
+            name = f"watermark/{arm}/{colour}_significant"
+            figures[name] = share if arm in COLOURS else at_least_three(share)
     return figures

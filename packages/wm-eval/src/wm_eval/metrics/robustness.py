@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import wm_score
 from wm_eval.answers import Answer, select
 from wm_eval.question import ARMS, COLOURS, seed_of
-from wm_eval.stats import rate
+from wm_eval.stats import at_least_three, rate
 from wm_manifest import Estimate
 
 Edit = Callable[[str, random.Random], str]
@@ -52,8 +52,9 @@ def robustness(answers: Sequence[Answer]) -> dict[str, Estimate]:
 
     Compare `watermark/red/edited/drop_10` with `watermark/red/red_rate`, the same answers as they
     are. Neutral answers and texts that nobody marked get the same edits, since an edit that makes
-    any text redder would look like robustness. Words are dropped by a generator seeded with the
-    answer's id.
+    any text redder would look like robustness. Rates of texts that nobody marked are never below
+    3 / n, as `unmarked/red_false_positives` is not. Words are dropped by a generator seeded with
+    the answer's id.
     """
     figures: dict[str, Estimate] = {}
     for arm in ARMS:
@@ -79,5 +80,6 @@ def _verdicts(name: str, own: Sequence[Answer], colours: Sequence[str]) -> dict[
             figure = (
                 f"{name}/edited/{edit}" if len(colours) == 1 else f"{name}/edited/{edit}/{colour}"
             )
-            figures[figure] = rate([verdict == colour for verdict in verdicts], groups)
+            share = rate([verdict == colour for verdict in verdicts], groups)
+            figures[figure] = at_least_three(share) if name == "unmarked" else share
     return figures

@@ -14,7 +14,7 @@ from scipy import stats as scipy_stats
 
 from wm_eval.answers import Answer, select
 from wm_eval.question import COLOURS
-from wm_eval.stats import from_influence, rate
+from wm_eval.stats import from_variance, rate, variance_of
 from wm_manifest import Estimate
 
 FALSE_POSITIVES = 0.01
@@ -52,7 +52,8 @@ def auroc(marked: Sequence[float], plain: Sequence[float], groups: Sequence[str]
     below = [1 - value for value in placements(plain, marked)]
     value = sum(above) / len(above)
     influence = [up + down - 2 * value for up, down in zip(above, below, strict=True)]
-    return from_influence(value, influence, groups)
+    variance, n_groups = variance_of(influence, groups)
+    return from_variance(value, variance, len(influence), n_groups)
 
 
 def placements(values: Sequence[float], among: Sequence[float]) -> list[float]:
@@ -86,17 +87,21 @@ def auroc_apart(
     plain: Sequence[float],
     plain_groups: Sequence[str],
 ) -> Estimate:
-    """`auroc` of two sides that are not paired: each with its own number and its own groups."""
-    if len(plain) < 2:
+    """`auroc` of two sides that are not paired: each with its own number and its own groups.
+
+    It is as certain as the side with fewer groups lets it be: `n_groups` is theirs.
+    """
+    if min(len(plain), len(marked)) < 2:
         return Estimate(value=None, n=0, n_groups=0)
     above = placements(marked, plain)
     below = [1 - value for value in placements(plain, marked)]
     value = sum(above) / len(above)
-    n = len(above) + len(below)
-    # Scaled so that each side's mean weighs one, whatever its number.
-    influence = [(up - value) * n / len(above) for up in above]
-    influence += [(down - value) * n / len(below) for down in below]
-    return from_influence(value, influence, [*marked_groups, *plain_groups])
+    sides = [
+        variance_of([placed - value for placed in side], groups)
+        for side, groups in ((above, marked_groups), (below, plain_groups))
+    ]
+    variance, n_groups = sum(v for v, _ in sides), min(g for _, g in sides)
+    return from_variance(value, variance, len(above) + len(below), n_groups)
 
 
 def power_apart(

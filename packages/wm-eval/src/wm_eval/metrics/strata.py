@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import wm_score
 from wm_eval.answers import Answer, pairs, select
 from wm_eval.metrics.likelihood import likelier
+from wm_eval.question import COLOURS
 from wm_eval.stats import rate
 from wm_manifest import Estimate
 
@@ -18,8 +19,9 @@ SHARES = {"0-0.6": 0.6, "0.6-0.65": 0.65, "0.65-0.7": 0.7, "0.7-0.8": 0.8, "0.8-
 def strata(answers: Sequence[Answer]) -> dict[str, Estimate]:
     """Accuracy by length and by share of the split's texts, by source, by band, on own texts.
 
-    Lengths and shares are those of texts as they are; bands are the same texts cut to at most so
-    many counted tokens, where the dataset has them, so that there length alone differs.
+    Lengths and shares are those of texts as they are; bands are texts cut to at most so many
+    counted tokens, where the dataset has them. A longer band has fewer rows, since a text must be
+    longer than its band and keep its colour in it: between two bands the rows differ too.
     """
     own = select(answers, "detect")
     if not own:
@@ -38,7 +40,18 @@ def strata(answers: Sequence[Answer]) -> dict[str, Estimate]:
     cut = _split(select(answers, "detect", origin="band"), lambda a: f"{a.band:04d}")
     for part in cut.values():
         figures |= _readings(f"detect/band/{part[0].band}", part, "band")
-    return figures | _readings("detect/own", select(answers, "detect", origin="own"), "own")
+    return figures | _own(select(answers, "detect", origin="own"))
+
+
+def _own(part: Sequence[Answer]) -> dict[str, Estimate]:
+    """Of the texts that the model wrote, by colour as well: how many there are of each is its own
+    doing, and where it writes one colour alone, whoever always names that one is right."""
+    figures = _readings("detect/own", part, "own")
+    for colour in COLOURS if part else ():
+        figures |= _readings(
+            f"detect/own/{colour}", [a for a in part if a.expected == colour], "own"
+        )
+    return figures
 
 
 def _readings(name: str, part: Sequence[Answer], origin: str) -> dict[str, Estimate]:

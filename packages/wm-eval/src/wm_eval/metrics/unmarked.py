@@ -9,7 +9,7 @@ from wm_eval.answers import Answer, select
 from wm_eval.metrics.evidence import SIGNIFICANT
 from wm_eval.metrics.separation import auroc_apart, power_apart
 from wm_eval.question import COLOURS
-from wm_eval.stats import rate
+from wm_eval.stats import at_least_three, rate
 from wm_manifest import Estimate
 
 
@@ -46,14 +46,3 @@ def unmarked(answers: Sequence[Answer]) -> dict[str, Estimate]:
             figures[f"{name}/auroc_unmarked"] = auroc_apart(*sides)
             figures[f"{name}/tpr_at_1pct_fpr_unmarked"] = power_apart(*sides)
     return figures
-
-
-def at_least_three(found: Estimate) -> Estimate:
-    """The rate, or 3 / n where it is smaller: no fewer false positives than three are ever claimed.
-
-    >>> at_least_three(rate([False] * 300, range(300))).value
-    0.01
-    """
-    least = min(1.0, 3 / found.n)
-    value = max(found.value or 0.0, least)
-    return found.model_copy(update={"value": value, "high": max(found.high or 0.0, value)})
