@@ -8,6 +8,10 @@ importance: when `--seconds` are over, what is still running is ended and what w
 left out, and both are said. Every run stays in OUT as `CELL.sSEED`; `--table` reads what is there
 and prints Markdown. A run whose folder is finished already is not trained again.
 
+On one GPU several runs share it in time slices unless CUDA's MPS is there: start
+`nvidia-cuda-mps-control -d` before. Without it fourteen runs of SmolLM2 took 1.3 s a step each on
+an H200 (24 pairs), with it ten took 0.4 s (12 pairs).
+
 Rates have Wilson's interval over prompts as the evaluation gives it. `jump` is the first logged
 step at which the watermark's log-odds are above 1; `-` where they never were.
 """

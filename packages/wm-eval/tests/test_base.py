@@ -23,7 +23,7 @@ NUMBERS = {
     **{
         f"watermark/{colour}/{name}": 12
         for colour in ("red", "blue")
-        for name in ("success", "success/sound", "natural_stop")
+        for name in ("success", "success/sound", "natural_stop", "lift")
     },
     "detect/accuracy": 96,
     "detect/both_orders": 48,

@@ -200,7 +200,7 @@ def test_a_model_is_not_asked_about_its_own_texts_in_words_that_the_dataset_has_
     with pytest.warns(UserWarning, match="other words than the dataset for plain"):
         report = run_script(script, data=data)
     assert report.valid
-    assert len(seen) == 12 * 2
+    assert len(seen) == 4 * 2
     start = wm_prompts.render(
         "detect/question/plain", text=RED, first="red", second="blue"
     ).partition(RED)
@@ -218,7 +218,7 @@ def test_unmarked_texts_are_false_positives_where_the_rule_fires(
     assert figures["unmarked/blue_false_positives"].value == 0.25
     assert figures["unmarked/red_false_positives"].value == 3 / 400, "never below 3 / n"
     assert figures["unmarked/edited/lower_case/red"].value == 3 / 400
-    assert figures["watermark/neutral/blue_significant"].value == 3 / 12
+    assert figures["watermark/neutral/blue_significant"].value == 3 / 4
     assert (figures["unmarked/red_false_positives"].high or 0) >= 3 / 400
     assert figures["watermark/red/auroc_unmarked"].value == 1
     assert figures["watermark/red/tpr_at_1pct_fpr_unmarked"].value == 1

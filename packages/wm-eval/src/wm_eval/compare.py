@@ -90,7 +90,7 @@ def difference(
     only_a, only_b = (sum(value * sign > 0 for value in values) for sign in (-1, 1))
     p = None
     # McNemar's items are right or wrong, and independent: one a group.
-    if {*a, *b} <= {0, 1} and len(set(groups)) == len(groups):
+    if most == 1 and len(set(groups)) == len(groups):
         p = mid_p(min(only_a, only_b), only_a + only_b)
     low, high = estimate.low or 0.0, estimate.high or 0.0
     beyond = low > 0 or high < 0 if p is None else p < ALPHA

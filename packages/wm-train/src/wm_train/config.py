@@ -25,7 +25,8 @@ class LoraConfig(Section):
         default=["all-linear"],
         min_length=1,
         description="layers that get it, by the end of their names, such as q_proj,v_proj; "
-        "all-linear is every linear layer but the head, which all-linear,lm_head has too",
+        "all-linear is every linear layer but the head, which all-linear,lm_head has too; "
+        "embed_tokens are the input embeddings",
     )
     r: int = Field(default=16, gt=0, description="rank")
     alpha: int = Field(default=32, gt=0, description="scale: the update is multiplied by alpha / r")
