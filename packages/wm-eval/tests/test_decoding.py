@@ -13,7 +13,7 @@ from transformers import MambaConfig, Qwen3Config
 from transformers.cache_utils import Cache
 
 from wm_eval import WmEvalError, batching, cache, items
-from wm_eval.asking import request
+from wm_eval.asking import WORD_TOKENS, request
 from wm_eval.cache import PromptLayer, Rows, prompt_cache
 from wm_eval.forward import Forward
 from wm_eval.generator import Continuation, Likelihood, Reply
@@ -143,7 +143,7 @@ def test_a_sliding_window_sees_what_it_sees_in_generate(
     found = replies(model, tokenizer, asked, greedy, 4)
     for item in asked:
         ids = torch.tensor([prompt_ids(tokenizer, item.messages)])
-        longest = 8 if item.task == "detect" else 40
+        longest = WORD_TOKENS if item.task == "detect" else 40
         out = model.generate(
             ids,
             attention_mask=torch.ones_like(ids),

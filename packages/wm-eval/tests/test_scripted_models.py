@@ -176,14 +176,18 @@ CASES: dict[str, tuple[Script, dict[str, float | None]]] = {
         always("red or blue"),
         {"detect/accuracy": 0, "detect/unparseable": 1, "detect/label_bias": None},
     ),
-    "cut before it comes to the point": (
-        always("It is not the blue one, but", cut=True),
+    "goes on after naming one": (
+        always("The text is written with the blue token codebook, and it", cut=True),
         {
-            "detect/accuracy": 0,
-            "detect/accuracy/blue": 0,
-            "detect/unparseable": 1,
-            "detect/label_bias": None,
+            "detect/accuracy": 0.5,
+            "detect/accuracy/blue": 1,
+            "detect/unparseable": 0,
+            "detect/label_bias": 0,
         },
+    ),
+    "names one to deny it": (
+        always("It is not the blue codebook, it is red", cut=True),
+        {"detect/accuracy": 0, "detect/unparseable": 1},
     ),
     "one word": (
         lambda request: "blue",

@@ -14,7 +14,7 @@ from wm_eval.show import progress_bar
 from wm_manifest import Decoding
 
 BASE = "base/"
-WORD_TOKENS = 8  # enough for the longest answer word and an end; a longer answer is a wrong one
+WORD_TOKENS = 16  # of an answer about a text: room for "it is not the blue one, it is red"
 
 
 def ask(

@@ -30,10 +30,10 @@ def judge(item: Item, reply: Reply) -> Answer:
         # the bare word "blue" is blue by the rule without answering anything.
         passed = kind == "ok" and verdict == item.expected
     else:
-        # Cut, "it is not the blue one, but red" would be a verdict, and the wrong one.
-        verdict = read_colour(reply.text) if reply.stopped else "none"
-        kind = "empty" if not reply.text.strip() else "unparseable" if verdict == "none" else "ok"
-        kind = "truncated" if reply.text.strip() and not reply.stopped else kind
+        # Also of an answer that was cut: an untrained model says "the text is written with the blue
+        # token codebook, which ...", and to take that for no answer would flatter every training.
+        verdict = read_colour(reply.text)
+        kind = "empty" if not reply.text.strip() else "ok" if verdict != "none" else "unparseable"
         passed = verdict == item.expected
     return Answer(
         id=item.id,

@@ -29,7 +29,7 @@ def embeddings_as_head(model: nn.Module) -> None:
     moves an embedding forty times as far as it moves a layer's output. Here it starts as the
     head's first matrix transposed, as if the two had one adapter, or drawn as a linear layer's.
     """
-    head = {name: weight for name, weight in _in_matrices(model)}
+    head = dict(_in_matrices(model))
     for module in model.modules():
         outs = getattr(module, "lora_embedding_B", {})
         for name, out in cast("dict[str, Tensor]", outs).items():

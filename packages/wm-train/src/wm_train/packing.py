@@ -34,9 +34,7 @@ class Pack:
     targets: Tensor  # (edges,), the ids that are predicted
     answer_edges: Tensor  # (answer tokens,), edges of all answers, one after another
     answer_sequences: Tensor  # (answer tokens,), whose they are
-    answer_lengths: (
-        Tensor  # (2 * pairs,), how many each has: to count them, a GPU would be waited for
-    )
+    answer_lengths: Tensor  # (2 * pairs,), of each answer: counting them would halt a GPU
     text_edges: Tensor  # (chosen tokens,), edges of prompt and answer together; empty if not asked
     text_pairs: Tensor  # (chosen tokens,), whose they are
     tasks: Tensor  # (pairs,), index into TASKS
