@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +15,25 @@ import torch
 from transformers import Trainer, TrainingArguments
 
 from wm_eval import WatermarkEvalCallback
-from wm_eval.preserve import answers_bare, preserved
+from wm_eval.preserve import answers_bare, preserved, trim_heap
 from wm_manifest import EvalReport
 
 STEPS = 4
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="not glibc")
+def test_memory_that_was_freed_goes_back_to_the_system() -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    # Below what glibc takes from the system block by block, with something behind that stays.
+    blocks = [torch.ones(16_000) for _ in range(3_000)]
+    kept = blocks[-1]
+    held = resident()
+    del blocks
+    trim_heap()
+    assert resident() < held - 100_000_000
+    assert kept.sum() == 16_000
 
 
 def train(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import random
+import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -32,6 +34,16 @@ def halving(run: Callable[[int], Result], batch_size: int) -> Result | None:
     return None
 
 
+def trim_heap() -> None:
+    """Give memory that was freed back to the system, where the C library can (glibc).
+
+    It keeps blocks below some MiB for later ones of their size, and a training's are not of the
+    sizes of an evaluation's: SmolLM2 held 4.3 GB after twelve steps on a CPU, 2.2 of them free.
+    """
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+        trim(0)
+
+
 def answers_bare(model: Any) -> bool:
     """Whether the model can and should answer without autocast."""
     if getattr(model, "is_loaded_in_4bit", False):
@@ -50,6 +62,7 @@ def preserved(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Gen
     so does a base in four bits, whose norms are float32 and whose head is not. flex_attention,
     which is compiled for each shape, makes way for sdpa: an answer grows by a token a step.
     """
+    trim_heap()
     modules: dict[str, Any] = dict(cast(Any, model).named_modules())
     modes = {name: module.training for name, module in modules.items()}
     config: Any = model.config
@@ -83,3 +96,4 @@ def preserved(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Gen
         torch.set_rng_state(states[2])
         if cuda:
             torch.cuda.set_rng_state_all(cuda)
+        trim_heap()

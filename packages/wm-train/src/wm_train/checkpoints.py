@@ -130,6 +130,9 @@ class VerifiedCheckpoints:
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         from transformers import Trainer
 
+        from wm_eval.preserve import trim_heap
+
+        trim_heap()  # now and then: steps of many lengths leave holes of many sizes
         trainer: Any = self
         root, step = Path(trainer.args.output_dir), trainer.state.global_step
         staging = root / STAGING
