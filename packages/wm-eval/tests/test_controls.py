@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from wm_eval import WmEvalError, items
-from wm_eval.controls import training_record
+from wm_eval.controls import detect_wordings, training_record
 from wm_eval.generator import Request
+from wm_eval.question import Unmarked
 from wm_eval.show import warning
 from wm_manifest import (
     DatasetUse,
@@ -293,3 +294,23 @@ def test_texts_of_the_bands_are_looked_at_too(
     bands = [change(item) for item in bands]
     report = run_script(lambda request: "", data=dataclasses.replace(data, bands=bands))
     assert failed(report) == [control]
+
+
+def test_an_unmarked_text_of_a_trained_prompt_is_seen(
+    run_script: Callable[..., EvalReport], own_dataset_dir: Path
+) -> None:
+    data = items.read(own_dataset_dir)
+    trained = pq.read_table(own_dataset_dir / "seeds" / "train.parquet")["group"][0].as_py()
+    texts = [Unmarked(id="0", group=trained, source="here", text="Rain falls.")]
+    report = run_script(lambda request: "", data=dataclasses.replace(data, unmarked=texts))
+    assert failed(report) == ["test groups unseen in training"]
+
+
+def test_a_wording_that_wm_prompts_has_no_more_is_left_out_of_own_questions(
+    own_dataset_dir: Path,
+) -> None:
+    data = items.read(own_dataset_dir)
+    before = detect_wordings(data)
+    gone = [dataclasses.replace(data.detect[0], variant="gone"), *data.detect[1:]]
+    with pytest.warns(UserWarning, match="for gone"):
+        assert detect_wordings(dataclasses.replace(data, detect=gone)) == before
