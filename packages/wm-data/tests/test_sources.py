@@ -204,7 +204,7 @@ def expect_one_line(capsys, arguments, message):
 def test_the_shipped_recipes_are_sound():
     folder = Path(wm_data.__file__).parent / "recipes"
     names = sorted(path.stem for path in folder.glob("*.yaml"))
-    assert names == ["demo", "high", "medium", "mix", "smollm2"]
+    assert names == ["demo", "high", "medium", "mix", "smollm2", "smollm2-sound"]
     assert [wm_data.load_recipe(name).name for name in names] == names
 
 

@@ -26,6 +26,7 @@ REASONS = {
     "held-out prompt": "its prompt is in a held-out split by way of another row",
     "held-out subject": "its subject is in a held-out split by way of another row",
     "near duplicate": "its prompt or an answer is nearly one of a split held out from its own",
+    "repeats itself": "an answer's runs of three tokens are too often ones that it had before",
     "over its share": "the weights or a cap ask for fewer training rows of its source",
     "over the limit": "--limit asks for fewer rows",
 }

@@ -18,6 +18,7 @@ from wm_data.mix import mix
 from wm_data.near import drop_near, near_check
 from wm_data.progress import tracked
 from wm_data.recipe import Recipe, Role, load_recipe, place_sources
+from wm_data.repetition import drop_loops
 from wm_data.rows import digest
 from wm_data.sources import open_source, open_texts
 from wm_data.split import SPLITS, check_left, split
@@ -69,6 +70,9 @@ def build(
         if near:
             splits, close = drop_near(splits, near, progress)
             lost += close
+        if recipe.repetition:
+            splits["train"], loops = drop_loops(splits["train"], recipe.repetition, progress)
+            lost += loops
         splits["train"], left_out = mix(splits["train"], recipe.sources, seed)
         dropped = [item for item in measured if not item.kept] + lost
         check_left(splits, [*dropped, *left_out])

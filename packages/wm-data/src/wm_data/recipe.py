@@ -141,6 +141,12 @@ class NearRules(Strict):
     permutations: int | None = None  # of earlier recipes: the search is exact and needs none
 
 
+class RepetitionRules(Strict):
+    """How much of a training row's answer may repeat: below this share of its runs of three."""
+
+    threshold: float = pydantic.Field(default=0.2, gt=0, le=1)
+
+
 class BandRules(Strict):
     """Texts of the test split cut to lengths, so that there length alone differs."""
 
@@ -157,6 +163,7 @@ class Recipe(Strict):
     shares: Shares = Shares()
     audit: AuditRules = AuditRules()
     near_duplicates: NearRules | None = None  # None: not looked for
+    repetition: RepetitionRules | None = None  # None: not looked for
     bands: BandRules = BandRules()
     unmarked: list[TextSource] = []
 
