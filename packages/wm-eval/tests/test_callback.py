@@ -120,23 +120,23 @@ def test_too_little_memory_halves_the_batch_and_never_ends_training(
 ) -> None:
     from wm_eval import hf
 
-    real = hf.HFGenerator.__init__
+    real = hf.HFGenerator._advance
 
     def needs_memory(largest: int) -> Any:
-        def init(self: Any, model: Any, tokenizer: Any, batch_size: int) -> None:
-            if batch_size > largest:
+        def advance(self: Any, *args: Any) -> Any:
+            if self.batch_size > largest:
                 raise torch.OutOfMemoryError("no memory")
-            real(self, model, tokenizer, batch_size)
+            return real(self, *args)
 
-        return init
+        return advance
 
     reports: list[EvalReport] = []
-    monkeypatch.setattr(hf.HFGenerator, "__init__", needs_memory(3))
+    monkeypatch.setattr(hf.HFGenerator, "_advance", needs_memory(3))
     train(make_model, tokenizer, tmp_path / "a", hook(dataset_dir, reports, limit=1, batch_size=8))
     assert {report.decoding.batch_size for report in reports} == {2}
 
     reports.clear()
-    monkeypatch.setattr(hf.HFGenerator, "__init__", needs_memory(0))
+    monkeypatch.setattr(hf.HFGenerator, "_advance", needs_memory(0))
     with pytest.warns(UserWarning, match="not enough memory"):
         train(make_model, tokenizer, tmp_path / "b", hook(dataset_dir, reports, limit=1))
     assert not reports

@@ -332,6 +332,20 @@ def test_a_base_or_revision_that_cannot_be_meant_is_refused(
     assert message in err.splitlines()[-1]
 
 
+def test_ctrl_c_is_one_line(
+    capsys: pytest.CaptureFixture[str],
+    model_dir: Path,
+    dataset_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("wm_eval.hf.HFGenerator.answer", interrupt)
+    code, _, err = run(capsys, "--model", model_dir, "--data", dataset_dir, "--device", "cpu")
+    assert (code, err.splitlines()[-1]) == (130, "interrupted")
+
+
 @pytest.mark.parametrize(("largest", "taken"), [(1000, 256), (100, 64), (1, 1), (0, None)])
 def test_an_automatic_batch_is_the_largest_that_memory_is_enough_for(
     capsys: pytest.CaptureFixture[str],

@@ -8,13 +8,15 @@ from __future__ import annotations
 import uuid
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from transformers import TrainerCallback
 
-from wm_eval.preserve import halving, preserved
-from wm_eval.run import BATCH_SIZE, evaluate
+from wm_eval.preserve import preserved
+from wm_eval.run import evaluate
 from wm_eval.start import Start, answers_as_its_base
 
 if TYPE_CHECKING:
@@ -102,12 +104,12 @@ class WatermarkEvalCallback(TrainerCallback):
             "start": self._start(model, state.global_step) if out else None,
         }
 
-        def run(rows: int) -> EvalReport:
-            return evaluate(model, tokenizer, self.dataset_dir, **settings, batch_size=rows)
-
-        with preserved(model, tokenizer):
-            report = halving(run, int(settings.pop("batch_size", BATCH_SIZE)))
+        report = None
+        # Fewer answers at a time are tried before that: it is raised where not even one fits.
+        with preserved(model, tokenizer), suppress(torch.OutOfMemoryError):
+            report = evaluate(model, tokenizer, self.dataset_dir, **settings)
         if report is None:
+            torch.cuda.empty_cache()
             warnings.warn(
                 f"step {state.global_step}: not enough memory to evaluate even one answer at a "
                 "time; evaluation skipped",

@@ -17,6 +17,7 @@ AUTO_BATCH_SIZE = 256
 app = App(
     name="wm-eval",
     help="Evaluate how well a model writes and reads the red/blue watermark.",
+    suppress_keyboard_interrupt=False,
 )
 
 
@@ -87,8 +88,8 @@ def evaluate_command(
     max_new_tokens
         Longest answer; by default half as long again as the longest gold answer.
     batch_size
-        Answers sampled together; auto halves 256 until the GPU's memory is enough. vLLM decides
-        itself.
+        Answers sampled together; auto is 256. Halved where the GPU's memory is not enough; vLLM
+        decides itself.
     backend
         What runs the model: hf (transformers) or vllm, where it is installed.
     dtype
@@ -100,12 +101,12 @@ def evaluate_command(
     all_figures
         Print every figure and not only the headlines.
     """
+    import torch
     from rich.console import Console
 
     from wm_eval.errors import WmEvalError
     from wm_eval.loading import check_same_tokens, load_model, output_folder
     from wm_eval.partial import stamp
-    from wm_eval.preserve import halving
     from wm_eval.record import model_ref
     from wm_eval.run import evaluate
     from wm_eval.show import table, warning
@@ -161,12 +162,10 @@ def evaluate_command(
         base="auto" if below is None else below,
         base_ref=below_ref,
     )
-    if batch_size == "auto":
-        report = halving(lambda rows: settled(batch_size=rows), AUTO_BATCH_SIZE)
-        if report is None:
-            raise WmEvalError(f"{model}: not enough memory for even one answer at a time")
-    else:
-        report = settled(batch_size=batch_size)
+    try:
+        report = settled(batch_size=AUTO_BATCH_SIZE if batch_size == "auto" else batch_size)
+    except torch.OutOfMemoryError:
+        raise WmEvalError(f"{model}: not enough memory for even one answer at a time") from None
     console = Console()
     console.print(table(report, every_figure=all_figures))
     if out is not None:

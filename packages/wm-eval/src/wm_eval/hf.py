@@ -6,6 +6,7 @@ are `weigh`. Neither the model nor the tokenizer nor any global random state is 
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,9 +28,14 @@ if TYPE_CHECKING:
 
     from wm_manifest import Decoding
 
+log = logging.getLogger(__name__)
+
 
 class HFGenerator:
     """`Generator` over a model in memory. `batch_size` counts rows that are decoded together.
+
+    Where memory is not enough for so many it is halved, with what was answered kept; where it is
+    not enough for one, `torch.OutOfMemoryError` is raised.
 
     `adapter_off` answers with the weights below a PEFT model's adapter.
     """
@@ -43,7 +49,8 @@ class HFGenerator:
     ) -> None:
         self.model: Any = model
         self.tokenizer = tokenizer
-        self.batch_size = batch_size
+        self.batch_size = batch_size  # halved where memory is not enough for so many
+        self._asked = batch_size  # decides what is asked with what, whatever memory is enough for
         self.adapter_off = adapter_off
         self.stops = stop_ids(model, tokenizer)
         self.forward = Forward(model)
@@ -52,35 +59,57 @@ class HFGenerator:
         self, requests: Sequence[Request], decoding: Decoding, done: Collection[str] = ()
     ) -> Iterator[dict[str, Reply]]:
         """Yield replies as rows end. A pool of requests is answered whole or not at all, so that
-        the same requests give the same batches whatever was done before."""
+        the same requests give the same batches whatever was done before. Where memory runs out,
+        the families of a pool that have no replies yet are asked again, fewer rows at a time."""
         prompts = {request.id: prompt_ids(self.tokenizer, request.messages) for request in requests}
         opening = self._openings(prompts, {request.id: request.messages for request in requests})
         prefill = Prefill(self.forward)
-        for pool in pools(requests, prompts, opening, self.batch_size):
-            if all(id in done for family in pool for id in family.ids):
-                continue
-            rows = [request for family in pool for request in family.requests]
-            decoder = Decoder(
-                self.forward,
-                slots=min(max(self.batch_size, len(pool[0].requests)), len(rows)),
-                longest=max(len(prompts[row.id]) for row in rows),
-                limit=rows[0].max_new_tokens,
-                decoding=decoding,
-                stops=self.stops,
-            )
-            waiting, options = deque(pool), dict[str, dict[str, float]]()
-            while waiting or decoder.ids:
-                with torch.no_grad(), self._weights():
-                    ended = self._advance(waiting, decoder, prefill, prompts, options)
-                yield {  # outside: whoever reads them has the adapter on
-                    id: Reply(
-                        text=cast(str, self.tokenizer.decode(ids, skip_special_tokens=True)),
-                        tokens=len(ids),
-                        stopped=stopped,
-                        options=options.pop(id),
-                    )
-                    for id, (ids, stopped) in ended.items()
-                }
+        for pool in pools(requests, prompts, opening, self._asked):
+            left = [] if all(id in done for family in pool for id in family.ids) else pool
+            given = set[str]()
+            while left:
+                short = False
+                try:
+                    for replies in self._pool(left, prefill, prompts, decoding):
+                        fresh = {id: reply for id, reply in replies.items() if id not in given}
+                        given.update(fresh)
+                        yield fresh
+                except torch.OutOfMemoryError:
+                    short = True
+                left = [family for family in left if not given.issuperset(family.ids)]
+                if short:  # out of the except clause, which holds on to what filled the memory
+                    self._fewer()
+
+    def _pool(
+        self,
+        pool: Sequence[Family],
+        prefill: Prefill,
+        prompts: dict[str, list[int]],
+        decoding: Decoding,
+    ) -> Iterator[dict[str, Reply]]:
+        """Yield replies to the requests of one pool as rows end."""
+        rows = [request for family in pool for request in family.requests]
+        decoder = Decoder(
+            self.forward,
+            slots=min(max(self.batch_size, len(pool[0].requests)), len(rows)),
+            longest=max(len(prompts[row.id]) for row in rows),
+            limit=rows[0].max_new_tokens,
+            decoding=decoding,
+            stops=self.stops,
+        )
+        waiting, options = deque(pool), dict[str, dict[str, float]]()
+        while waiting or decoder.ids:
+            with torch.no_grad(), self._weights():
+                ended = self._advance(waiting, decoder, prefill, prompts, options)
+            yield {  # outside: whoever reads them has the adapter on
+                id: Reply(
+                    text=cast(str, self.tokenizer.decode(ids, skip_special_tokens=True)),
+                    tokens=len(ids),
+                    stopped=stopped,
+                    options=options.pop(id),
+                )
+                for id, (ids, stopped) in ended.items()
+            }
 
     def likelihoods(
         self, asked: Sequence[Continuation], done: Collection[str] = ()
@@ -97,12 +126,30 @@ class HFGenerator:
             fit = weigh.HEAD_ELEMENTS // (longest * self.model.config.vocab_size)
             batch = rows[: max(1, min(self.batch_size, fit))]
             batch = [row for row in batch if opening[row[0]] == begins]
+            found = None
+            if not all(id in done for id, _, _ in batch):
+                try:
+                    with torch.no_grad(), self._weights():
+                        found = self._weigh(prefill, begins, [row[1:] for row in batch])
+                except torch.OutOfMemoryError:
+                    batch = []
+                if not batch:
+                    self._fewer()
             rows = rows[len(batch) :]
-            if all(id in done for id, _, _ in batch):
-                continue
-            with torch.no_grad(), self._weights():
-                found = self._weigh(prefill, begins, [row[1:] for row in batch])
-            yield {id: value for (id, _, _), value in zip(batch, found, strict=True)}
+            if found is not None:
+                yield {id: value for (id, _, _), value in zip(batch, found, strict=True)}
+
+    def _fewer(self) -> None:
+        """Memory was not enough: ask half as many at a time from now on, if that is any at all."""
+        if self.batch_size <= 1:
+            raise torch.OutOfMemoryError("not enough memory for even one answer at a time")
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        log.warning(
+            "memory is not enough for %s answers at a time; going on with %s",
+            *(self.batch_size, self.batch_size // 2),
+        )
+        self.batch_size //= 2
 
     def _openings(self, prompts: Any, messages: Any) -> dict[str, tuple[int, ...]]:
         if any(prompt_cache(self.model.config).is_sliding):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 import random
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -16,22 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-Result = TypeVar("Result")
 HALF = (torch.bfloat16, torch.float16)
-
-
-def halving(run: Callable[[int], Result], batch_size: int) -> Result | None:
-    """What `run` gives with the largest of `batch_size`, its half, ... that memory is enough for.
-
-    None where not even one row at a time fits.
-    """
-    while batch_size:
-        try:
-            return run(batch_size)
-        except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
-            batch_size //= 2
-    return None
 
 
 def trim_heap() -> None:

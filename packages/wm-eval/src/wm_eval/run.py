@@ -171,6 +171,8 @@ def evaluate_with(
         answers += ask_base(base, data.watermark, decoding, progress, partial)
     if base is not None:
         answers = weigh(base, answers, progress, partial)
+    # Halved on the way, where memory was not enough.
+    rows = min(getattr(one, "batch_size", decoding.batch_size) for one in (generator, base))
     answers += [unmarked(text) for text in data.unmarked]
     figures = metrics.compute(answers)
     controls += checks.of_answers(answers)
@@ -184,7 +186,7 @@ def evaluate_with(
         split=data.split,
         limit=limit,
         step=step,
-        decoding=decoding,
+        decoding=decoding.model_copy(update={"batch_size": rows}),
         codebook=data.manifest.codebook,
         templates=used_templates(data),
         chat_template_sha256=template_sha256,

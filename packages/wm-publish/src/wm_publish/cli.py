@@ -11,7 +11,11 @@ from cyclopts import App, CycloptsError, Parameter
 if TYPE_CHECKING:
     from wm_publish.run import Outcome
 
-app = App(name="wm-publish", help="Publish a training run on the Hugging Face hub.")
+app = App(
+    name="wm-publish",
+    help="Publish a training run on the Hugging Face hub.",
+    suppress_keyboard_interrupt=False,
+)
 
 
 @app.default
