@@ -1,6 +1,7 @@
 """Each fault of a row is found and named; sound rows pass; sources are mixed as asked."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 import wm_data
 import wm_score
 from wm_data.audit import REASONS, audit
-from wm_data.mix import mix
+from wm_data.mix import check_weights, mix
 from wm_data.recipe import AuditRules, Shares, Source
 from wm_data.split import split_of
 
@@ -120,6 +121,31 @@ def test_roles_bind_the_split(number, validation, test):
 def measured(records):
     rows = [wm_data.Row("a" if i < 200 else "b", **record) for i, record in enumerate(records)]
     return [item for item in audit(rows, RULES) if item.kept]
+
+
+@pytest.mark.parametrize(
+    ("weight", "role", "refused"),
+    [
+        (1, "train", True),
+        (1, "both", True),
+        (1, "heldout", False),
+        (0, "train", False),
+        (None, "train", False),
+    ],
+)
+def test_a_weight_of_a_source_without_training_rows(measured, weight, role, refused):
+    sources = [
+        Source(id="a", file="x", weight=1),
+        Source(id="c", file="x", role=role, weight=weight),
+    ]
+    lost = [replace(measured[0], row=replace(measured[0].row, source="c"), reason="few tokens")]
+    if refused:
+        with pytest.raises(
+            wm_data.WmDataError, match=r"source c: has weight 1 .*\(1: few tokens\)"
+        ):
+            check_weights(measured, sources, lost)
+    else:
+        check_weights(measured, sources, lost)
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,25 @@ def same_prompts(tmp_path, records):
     return {"sources": [*recipe["sources"], {"id": "b", "file": place, "role": "heldout"}]}
 
 
+def huge_number(tmp_path, records):
+    (tmp_path / "seeds.jsonl").write_text('{"prompt": ' + "1" * 5_000 + "}\n")
+    return {"sources": [{"id": "a", "file": str(tmp_path / "seeds.jsonl")}]}
+
+
+def csv_with_a_comma(tmp_path, records):
+    lines = ["prompt,red_answer,blue_answer", "a,b,c", "a,b, then c,d", "a,b"]
+    (tmp_path / "seeds.csv").write_text("".join(f"{line}\n" for line in lines))
+    return {"sources": [{"id": "a", "file": str(tmp_path / "seeds.csv")}]}
+
+
+def nothing_of_one(tmp_path, records):
+    short = [{"prompt": f"Why {n}?", "red_answer": "a", "blue_answer": "b"} for n in range(9)]
+    jsonl(tmp_path / "short.jsonl", short)
+    recipe = a_file(tmp_path, records, weight=3)
+    other = {"id": "b", "file": str(tmp_path / "short.jsonl"), "role": "train", "weight": 1}
+    return {"sources": [*recipe["sources"], other]}
+
+
 def weights(tmp_path, records, a, b):
     recipe = same_prompts(tmp_path, records[:40])
     jsonl(tmp_path / "heldout.jsonl", records[40:80])
@@ -92,6 +111,27 @@ CASES = {
     "null answer": (
         lambda p, r: a_file(p, edited(r, red_answer=None)),
         "row 2 of {tmp}/seeds.jsonl: red_answer is missing or null; mend the row or pass",
+    ),
+    "list in place of a prompt": (
+        lambda p, r: a_file(p, edited(r, prompt=[{"role": "system", "content": "x"}])),
+        "row 2 of {tmp}/seeds.jsonl: prompt is list, not text, nor a list of one user message "
+        '[{"role": "user", "content": TEXT}]; mend the row or pass --on-bad-row=skip',
+    ),
+    "half a surrogate pair": (
+        lambda p, r: a_file(p, edited(r, prompt="a \ud83d")),
+        "row 2 of {tmp}/seeds.jsonl: prompt holds half a surrogate pair",
+    ),
+    "huge number": (
+        huge_number,
+        "row 1 of {tmp}/seeds.jsonl: holds a number of too many digits or is nested too deep",
+    ),
+    "comma in CSV": (
+        csv_with_a_comma,
+        "row 2 of {tmp}/seeds.csv: has 4 fields, the header has 3; quote texts that hold commas",
+    ),
+    "source with a weight and no row": (
+        nothing_of_one,
+        "source b: has weight 1 and no row is left to train on (9: few tokens); mend the source or",
     ),
     "unreadable shard": (
         cut_shard,
@@ -154,13 +194,13 @@ sys.exit(main(sys.argv[2:]))
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of a process are POSIX")
 @pytest.mark.parametrize("size", [0, 3, 20_000, 60_000])
 @pytest.mark.parametrize("there", [False, True], ids=["new", "overwrite"])
-def test_a_disk_that_fills_leaves_what_was_there(tmp_path, small, size, there):
+def test_a_disk_that_fills_leaves_what_was_there(tmp_path, small, demo, size, there):
     """Full before the first byte, in a parquet file, in a later one, in the manifest."""
     out = tmp_path / "folder/out"
     out.parent.mkdir()
     if there:
         out.mkdir()
-        (out / "mine.txt").write_text("keep")
+        (out / "manifest.json").write_bytes((demo.path / "manifest.json").read_bytes())
     before = listed(tmp_path / "folder")
     arguments = ["build", "--recipe", small, "--out", str(out), "--overwrite"]
     done = subprocess.run(

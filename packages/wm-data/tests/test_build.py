@@ -189,6 +189,43 @@ def test_datasets_loads_the_folder(demo, tmp_path):
     ]  # fmt: skip
 
 
+def test_datasets_loads_a_folder_with_an_empty_split(records, write_recipe, write_lines, tmp_path):
+    source = {"id": "a", "file": write_lines(records[:40])}
+    recipe = write_recipe(source, shares={"validation": 0, "test": 0.3})
+    manifest = wm_data.build(recipe, tmp_path / "out", progress=False)
+    assert manifest.splits["validation"].rows == 0
+    loaded = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    assert {name: part.num_rows for name, part in loaded.items()} == {
+        name: manifest.splits[name].examples for name in ("train", "test")
+    }
+    assert "No row is in validation" in (tmp_path / "out/README.md").read_text()
+    assert wm_data.read(tmp_path / "out").examples("validation").num_rows == 0
+
+
+def test_the_same_file_elsewhere_gives_the_same_bytes(records, write_recipe, write_lines, tmp_path):
+    """But for the recipe in the manifest, which says where it was and is not uploaded so."""
+    rows = [{**records[0], "red_answer": records[1]["blue_answer"]}, *records[1:40]]
+    files = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        recipe = write_recipe({"id": "a", "file": write_lines(rows, f"{name}/seeds.jsonl")})
+        manifest = wm_data.build(recipe, tmp_path / name / "out", progress=False)
+        files.append(manifest.files)
+        assert [source.location for source in manifest.sources] == ["seeds.jsonl"]
+        written = (tmp_path / name / "out/dropped.jsonl").read_text()
+        assert json.loads(written)["place"] == "row 1 of seeds.jsonl"
+    assert files[0] == files[1]
+
+
+def test_seeds_hold_the_subjects(records, write_recipe, write_lines, tmp_path):
+    rows = [{**record, "about": f"Thing {n}"} for n, record in enumerate(records[:40])]
+    source = {"id": "a", "file": write_lines(rows), "columns": {"subject": "about"}}
+    wm_data.build(write_recipe(source), tmp_path / "out", progress=False)
+    dataset = wm_data.read(tmp_path / "out")
+    found = {row.prompt: row.subject for split in SPLITS for row in dataset.rows(split)}
+    assert found == {row["prompt"]: row["about"] for row in rows}
+
+
 def test_templates_in_the_manifest_are_replayable(demo, examples):
     templates = {ref.id: ref for ref in demo.manifest.templates}
     for line in examples["test"]:
@@ -214,7 +251,11 @@ def test_an_existing_folder_is_not_overwritten(small, tmp_path):
     (out / "mine.txt").write_text("keep")
     with pytest.raises(wm_data.WmDataError, match="exists already"):
         wm_data.build(small, out, progress=False)
+    with pytest.raises(wm_data.WmDataError, match="holds files that this command did not make"):
+        wm_data.build(small, out, progress=False, overwrite=True)
     assert (out / "mine.txt").read_text() == "keep"
+    (out / "mine.txt").unlink()
+    wm_data.build(small, out, limit=6, progress=False)
     wm_data.build(small, out, limit=3, progress=False, overwrite=True)
     assert wm_data.read(out).manifest.limit == 3
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["out"]

@@ -1,5 +1,6 @@
 """The command: exit codes, one line an error, no traceback; light imports."""
 
+import json
 import subprocess
 import sys
 
@@ -42,6 +43,35 @@ def test_build_and_show(small, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "train" in printed
     assert "first test rows" in printed
+
+
+def test_show_of_a_folder_by_another_version(small, tmp_path, capsys):
+    """Reasons that this one does not know, and a path in which rich would see markup."""
+    out = tmp_path / "a[/b]"
+    arguments = ["build", "--recipe", small, "--out", str(out), "--limit", "20"]
+    assert cli.main(arguments) == 0
+    manifest = json.loads((out / "manifest.json").read_text())
+    manifest["dropped"] = {"of [/tomorrow]": 3}
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    capsys.readouterr()
+    assert cli.main(["show", str(out)]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "of [/tomorrow]" in printed
+    assert "another version" in printed
+    assert "a[/b]" in printed.replace(" ", "")
+
+
+def test_build_prints_what_each_source_gave(tmp_path, records, write_recipe, write_lines, capsys):
+    """The second source's rows are all too short."""
+    short = [{**record, "red_answer": "a", "blue_answer": "b"} for record in records[:7]]
+    recipe = write_recipe(
+        {"id": "one", "file": write_lines(records[:40])},
+        {"id": "two", "file": write_lines(short, "short.jsonl"), "role": "train"},
+    )
+    assert cli.main(["build", "--recipe", recipe, "--out", str(tmp_path / "out")]) == 0
+    lines = [line.replace("│", " ").split() for line in capsys.readouterr().out.splitlines()]
+    assert ["one", "both", "seeds.jsonl", "40", "40"] in lines
+    assert ["two", "train", "short.jsonl", "7", "0"] in lines
 
 
 def test_ctrl_c_exits_with_130(tmp_path, monkeypatch):

@@ -10,6 +10,9 @@ import wm_data
 import wm_prompts
 import wm_score
 from wm_data import cli
+from wm_data.generate import _summary
+from wm_data.journal import Journal
+from wm_data.models import _identity
 from wm_data.pairing import cuts
 from wm_data.parity import text_parity, token_parity
 from wm_data.question import read_prompts
@@ -154,6 +157,45 @@ def test_without_a_bias_prompts_are_dropped_and_counted(run, tmp_path, capsys):
     assert f"{len(reasons)} of 12 prompts dropped" in " ".join(capsys.readouterr().out.split())
 
 
+SEPARATORS = "\u2028\u2029\x85\x0c"  # ends of lines to Python, and none to JSON
+
+
+@pytest.mark.parametrize("name", ["p.jsonl", "p.txt"])
+def test_a_prompt_may_hold_what_only_looks_like_an_end_of_line(tmp_path, name):
+    prompts = [f"What is law{sign}of {at}?" for at, sign in enumerate(SEPARATORS)]
+    lines = [json.dumps({"prompt": prompt}, ensure_ascii=False) for prompt in prompts]
+    lines = lines if name == "p.jsonl" else prompts
+    (tmp_path / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert [prompt.text for prompt in read_prompts(str(tmp_path / name))] == prompts
+
+
+def test_a_row_may_hold_what_only_looks_like_an_end_of_line(tmp_path):
+    journal = Journal(tmp_path / "rows.jsonl", {"model": "x"})
+    row = {"prompt": f"a{SEPARATORS}b", "red_share": 0.6, "red_perplexity": 2.0}
+    part = {"prompts": 1, "rows": 1, "cut": False, "dropped": {}, "tokens": 1, "seconds": 1.0}
+    journal.add([row, row], part)
+    done = _summary(Journal(tmp_path / "rows.jsonl", {"model": "x"}))
+    assert (done.rows, done.means["red_share"]) == (2, 0.6)
+
+
+def test_a_journal_killed_in_its_first_line_begins_anew(tmp_path):
+    log = tmp_path / "rows.jsonl.log"
+    log.write_text('{"mod')
+    for _ in range(2):
+        Journal(tmp_path / "rows.jsonl", {"model": "x"})
+        assert log.read_text() == '{"model": "x"}\n'
+
+
+def test_weights_and_their_precision_are_settings(run, tmp_path):
+    assert run("--bias", "1", "--n", "1") == 0
+    settings = lines(tmp_path / "rows.jsonl.log")[0]
+    assert settings["dtype"] in ("float32", "bfloat16")
+    assert list(settings["weights"]) == ["model.safetensors"]
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old/pytorch_model.bin").write_bytes(b"x")
+    assert list(_identity(tmp_path / "old", None)) == ["pytorch_model.bin"]
+
+
 def other_settings(tmp_path, run):
     run("--bias", "1", "--n", "1")
     return ["--bias", "0.9"]
@@ -203,6 +245,8 @@ def test_what_cannot_be_continued_is_one_line_and_kept(run, tmp_path, capsys, sp
         ("p.jsonl", '{"prompt": "a"}\n{\n', "row 2 of"),
         ("p.jsonl", '{"question": "a"}\n', "row 1 of"),
         ("p.jsonl", "[1]\n", "has no text in the field prompt"),
+        ("p.jsonl", '{"prompt": "a \\ud83d"}\n', "has no text in the field prompt"),
+        ("p.jsonl", '{"prompt": ' + "1" * 5_000 + "}\n", "row 1 of"),
     ],
 )
 def test_an_unusable_prompt_file_is_one_line(tmp_path, capsys, name, content, message):

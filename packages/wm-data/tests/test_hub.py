@@ -78,6 +78,40 @@ def test_bad_hub_sources(hub, tmp_path, place, message):
     assert not out.exists()
 
 
+CARD = """---
+configs:
+- config_name: even
+  data_files: even/*.parquet
+- config_name: odd
+  data_files: odd/*.parquet
+---
+"""
+
+
+def test_one_of_several_configs_is_named_in_the_recipe(hub, records, write_recipe, tmp_path):
+    hub.seeds.give(
+        {
+            "README.md": CARD.encode(),
+            "even/train.parquet": parquet(records[:200]),
+            "odd/train.parquet": parquet(records[200:240]),
+        }
+    )
+    source, out = {"id": "a", "hub": "someone/seeds"}, tmp_path / "out"
+    for config, fault in ((None, "has several configs"), ("red", "has no config 'red'")):
+        recipe = write_recipe(source | ({"config": config} if config else {}))
+        done = hub.run("build", "--recipe", recipe, "--out", str(out))
+        assert done.returncode == 2
+        assert done.stderr == (
+            f"error: hub dataset someone/seeds: {fault}; name one of even, odd in the recipe: "
+            "source a, config: NAME\n"
+        )
+    done = hub.run("build", "--recipe", write_recipe(source | {"config": "odd"}), "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    manifest = wm_data.read(out).manifest
+    assert manifest.sources[0].rows_read == 40
+    assert manifest.recipe["sources"][0]["config"] == "odd"
+
+
 def test_no_network(hub, tmp_path):
     done = hub.run(
         "build", "--recipe", "medium", "--out", str(tmp_path / "out"),

@@ -17,6 +17,10 @@ EXAMPLES = {
     ("smollm2", "validation"): "948a536580f3f22bda0d7586070724280c7d5652fd2ef536dcdaaaca315dfda9",
     ("smollm2", "test"): "b9e7c57e0940e6f3c090ba702697c15fd11f6211af1925135f189080846bb08c",
     ("smollm2-sound", "train"): "4050b436e6f52588d7ad50f0c941d2ea3896779650a28601c7eb46fa828eb2b9",
+    (
+        "smollm2-sound",
+        "validation",
+    ): "948a536580f3f22bda0d7586070724280c7d5652fd2ef536dcdaaaca315dfda9",
     ("smollm2-sound", "test"): "b9e7c57e0940e6f3c090ba702697c15fd11f6211af1925135f189080846bb08c",
 }
 

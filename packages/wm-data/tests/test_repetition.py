@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import wm_data
+from wm_data.recipe import Shares
 from wm_data.repetition import repetition
+from wm_data.split import split_of
 
 LOOP = 5  # times the same answer: about four fifths of its runs stood before
 
@@ -16,24 +18,33 @@ def looped(record, field):
     return {**record, field: " ".join([record[field]] * LOOP)}
 
 
+def falls_into_validation(record):
+    row = wm_data.Row("a", **record)
+    return split_of(row.group, "train", Shares(validation=0.2, test=0.2)) == "validation"
+
+
 @pytest.mark.parametrize("field", ["red_answer", "blue_answer"])
 def test_a_loop_leaves_training_alone(records, write_recipe, write_lines, tmp_path, field):
-    train, test = records[:60], records[60:100]
+    held = [record for record in records if falls_into_validation(record)][:10]
+    others = [record for record in records if not falls_into_validation(record)]
+    train, test = others[:60], others[60:100]
     loop = looped(train[7], field)
+    lines = [loop, *train, *(looped(record, field) for record in held)]
     recipe = write_recipe(
-        {"id": "a", "file": write_lines([loop, *train], "a.jsonl"), "role": "train"},
+        {"id": "a", "file": write_lines(lines, "a.jsonl"), "role": "train"},
         {
             "id": "b",
             "file": write_lines([looped(r, field) for r in test], "b.jsonl"),
             "role": "heldout",
         },
         audit={"max_length_ratio": 9},
-        shares={"validation": 0},
+        shares={"validation": 0.2, "test": 0.2},
         repetition={"threshold": 0.5},
     )
     manifest = wm_data.build(recipe, tmp_path / "out", progress=False)
     assert manifest.dropped == {"repeats itself": 1}
-    assert (manifest.splits["train"].rows, manifest.splits["test"].rows) == (60, 40)
+    assert [split.rows for split in manifest.splits.values()] == [60, len(held), 40]
+    assert len(held) == 10
     (line,) = (tmp_path / "out" / "dropped.jsonl").read_text().splitlines()
     assert json.loads(line)["reason"] == "repeats itself"
     assert json.loads(line)["place"].startswith("row 1 of ")

@@ -108,11 +108,53 @@ def test_a_bad_row_can_be_skipped(tmp_path, records, write_recipe, write_lines, 
     recipe = write_recipe({"id": "a", "file": write_lines(BAD[case][0](records))})
     manifest = wm_data.build(recipe, tmp_path / "out", progress=False, on_bad_row="skip")
     assert manifest.on_bad_row == "skip"
-    assert manifest.dropped == {"empty": 1}
+    assert manifest.dropped == {"not text" if case == "wrong type" else "empty": 1}
     dropped = [
         json.loads(line) for line in (tmp_path / "out/dropped.jsonl").read_text().splitlines()
     ]
     assert [line["place"].split(" of ")[0] for line in dropped] == ["row 2"]
+
+
+@pytest.mark.parametrize("spoil", ["blank line", "missing field"])
+def test_the_first_line_alone_does_not_say_which_columns_there_are(
+    tmp_path, records, write_recipe, spoil
+):
+    first = {**records[0]}
+    if spoil == "missing field":
+        del first["blue_answer"]
+    text = "\n".join(json.dumps(record) for record in [first, *records[1:40]])
+    (tmp_path / "seeds.jsonl").write_text("\n" * (spoil == "blank line") + text)
+    recipe = write_recipe({"id": "a", "file": str(tmp_path / "seeds.jsonl")})
+    manifest = wm_data.build(recipe, tmp_path / "out", progress=False, on_bad_row="skip")
+    assert manifest.sources[0].rows_read == 40
+    assert manifest.dropped == ({"empty": 1} if spoil == "missing field" else {})
+    (tmp_path / "seeds.jsonl").write_text("\n" + text.replace("blue_answer", "odd"))
+    with pytest.raises(wm_data.WmDataError, match="has no column 'blue_answer'"):
+        wm_data.build(recipe, tmp_path / "none", progress=False, on_bad_row="skip")
+
+
+def test_broken_lines_of_csv_are_counted(tmp_path, records, write_recipe):
+    write_csv(tmp_path / "seeds.csv", records[:40])
+    with (tmp_path / "seeds.csv").open("a") as file:
+        file.write("a,b, and more,c\na,b\n\n")
+    recipe = write_recipe({"id": "a", "file": str(tmp_path / "seeds.csv")})
+    manifest = wm_data.build(recipe, tmp_path / "out", progress=False, on_bad_row="skip")
+    assert manifest.dropped == {"broken row": 2}
+    assert manifest.sources[0].rows_read == 42
+
+
+def write_chat(path, records):
+    message = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+    prompts = [[{"role": "user", "content": record["prompt"]}] for record in records]
+    answers = {name: [r[name] for r in records] for name in ("red_answer", "blue_answer")}
+    pq.write_table(pa.table({"prompt": pa.array(prompts, message), **answers}), path)
+
+
+def test_prompts_may_be_lists_of_one_message(tmp_path, records, write_recipe):
+    write_chat(tmp_path / "seeds.parquet", records[:40])
+    recipe = write_recipe({"id": "a", "file": str(tmp_path / "seeds.parquet")})
+    wm_data.build(recipe, tmp_path / "out", progress=False)
+    assert all_rows(tmp_path / "out") == {tuple(record.values()) for record in records[:40]}
 
 
 FILES = {
@@ -147,6 +189,10 @@ RECIPES = {
     "revision of a file": (
         {"sources": [{"id": "a", "file": "x", "revision": "v1"}]},
         "belong to a hub",
+    ),
+    "config of a file": (
+        {"sources": [{"id": "a", "file": "x", "config": "c"}]},
+        "config belong to",
     ),
     "same id twice": ({"sources": [{"id": "a", "file": "x"}] * 2}, "source ids must differ"),
     "weights of nothing": ({"sources": [{"id": "a", "file": "x", "weight": 0}]}, "sum to nothing"),

@@ -24,8 +24,12 @@ def state(out):
     return [path.name for path in out.parent.iterdir()], (out / "file.txt").read_text()
 
 
+def ours(folder):
+    return (folder / "file.txt").is_file()
+
+
 def replace(out, content="new"):
-    with staged(out, overwrite=True) as folder:
+    with staged(out, ours) as folder:
         (folder / "file.txt").write_text(content)
 
 
@@ -78,7 +82,7 @@ def test_what_a_killed_process_had_replaced_is_removed(out):
     ids=["a source", "the network"],
 )
 def test_an_error_of_the_block_is_not_called_a_failure_to_write(out, error):
-    with pytest.raises(type(error)) as caught, staged(out, overwrite=True):
+    with pytest.raises(type(error)) as caught, staged(out, ours):
         raise error
     assert caught.value is error
     assert state(out) == (["out"], "old")
@@ -87,7 +91,79 @@ def test_an_error_of_the_block_is_not_called_a_failure_to_write(out, error):
 def test_a_file_of_the_folder_that_cannot_be_written_is_named_as_such(out):
     with (
         pytest.raises(wm_data.WmDataError, match="writing failed"),
-        staged(out, overwrite=True) as folder,
+        staged(out, ours) as folder,
     ):
         (folder / "missing/file.txt").write_text("x")
+    assert state(out) == (["out"], "old")
+
+
+BOTH = pytest.mark.parametrize("overwrite", [None, ours], ids=["new", "overwrite"])
+NOT_OURS = r"out: (exists already|holds files that this command did not make)"
+
+
+def refuse(place, overwrite, message):
+    with pytest.raises(wm_data.WmDataError, match=message), staged(place, overwrite):
+        pytest.fail("must not begin")
+
+
+@BOTH
+def test_a_folder_of_something_else_is_never_replaced(tmp_path, overwrite):
+    out = tmp_path / "parent/out"
+    out.mkdir(parents=True)
+    (out / "thesis.txt").write_text("mine")
+    refuse(out, overwrite, NOT_OURS)
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+    assert (out / "thesis.txt").read_text() == "mine"
+
+
+@BOTH
+def test_a_folder_that_appears_meanwhile_is_not_replaced(tmp_path, overwrite):
+    out = tmp_path / "parent/out"
+
+    def write():
+        with staged(out, overwrite) as folder:
+            (folder / "file.txt").write_text("new")
+            out.mkdir()
+            (out / "thesis.txt").write_text("mine")
+
+    with pytest.raises(wm_data.WmDataError, match=NOT_OURS):
+        write()
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+    assert [path.name for path in out.iterdir()] == ["thesis.txt"]
+
+
+def test_an_empty_folder_that_is_there_is_used(tmp_path):
+    out = tmp_path / "parent/out"
+    out.mkdir(parents=True)
+    with staged(out) as folder:
+        (folder / "file.txt").write_text("new")
+    assert state(out) == (["out"], "new")
+
+
+def test_behind_a_link_what_it_points_to_is_replaced(out, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(out)
+    for content in ("new", "newer"):
+        replace(link, content)
+        assert link.is_symlink()
+        assert state(out) == (["out"], content)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "parent"]
+
+
+def test_links_in_a_circle_are_one_line(tmp_path):
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    refuse(tmp_path / "a", None, r"a: cannot be written")
+
+
+@BOTH
+def test_a_file_is_refused_at_the_start(out, overwrite):
+    refuse(out / "file.txt", overwrite, r"file.txt: is a file; choose a folder")
+    assert state(out) == (["out"], "old")
+
+
+@pytest.mark.parametrize("place", [".", "..", "../out"])
+def test_the_working_directory_is_refused_at_the_start(out, monkeypatch, place):
+    monkeypatch.chdir(out)
+    refuse(Path(place), ours, r"is the working directory, or holds it")
     assert state(out) == (["out"], "old")

@@ -93,6 +93,18 @@ def test_each_fault_is_counted(build, records, tmp_path):
     }  # fmt: skip
 
 
+def test_a_prompt_that_cannot_be_read_is_not_none(build, tmp_path):
+    """Whether such a text answers a prompt of training is not known."""
+    build([])
+    trained = wm_data.read(tmp_path / "out").rows("train")[0]
+    message = [{"role": "user", "content": trained.prompt}]
+    prompts = [None, " ", [], 3, message, "Alone?"]
+    lines = [{"q": q, "text": f"{WORDS} {number}."} for number, q in enumerate(prompts)]
+    manifest, out = build(lines, on_bad_row="skip", columns={"prompt": "q"})
+    assert manifest.unmarked.dropped == {"no prompt": 4, "trained prompt": 1}
+    assert [text["text"] for text in texts(out)] == [f"{WORDS} 5."]
+
+
 def test_without_a_prompt_each_text_is_its_own_group(build):
     manifest, out = build(numbered(12))
     assert manifest.unmarked.groups == manifest.unmarked.texts == len(texts(out)) == 12

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,13 @@ UNWRITABLE: dict[str, tuple[dict[str, Any], str]] = {
     "half a surrogate": ({"config": {"note": "\ud800"}}, "surrogates"),
     "a circle": ({"config": (circle := {})}, "Circular"),
     "NaN": ({"config": {"lr": float("nan")}}, "config.lr: not written"),
+    "NaN under a number": ({"config": {"a": {1: float("nan")}}}, "config.a.1: not written"),
+    "infinity in a list": ({"config": {"lr": [1, float("inf")]}}, "config.lr.1: not written"),
+    "a set": ({"config": {"steps": {1, 2}}}, "config.steps: not written: JSON has no set"),
+    "a date": ({"config": {"on": date(2020, 1, 1)}}, "config.on: not written: JSON has no date"),
+    "bytes": ({"config": {"key": b"x"}}, "config.key: not written: JSON has no bytes"),
+    "a path": ({"config": {"out": Path("x")}}, "config.out: not written: JSON has no "),
+    "one key twice": ({"config": {"a": {1: "x", "1": "y"}}}, "config.a: not written: two keys"),
     "text for a number": ({"seed": "seven"}, "seed: not written"),
     "a status of no kind": ({"status": "done"}, "status: not written"),
     "null for a record": ({"hardware": None}, "hardware: not written"),

@@ -10,11 +10,12 @@ from itertools import islice
 import wm_score
 from wm_data.recipe import AuditRules
 from wm_data.rows import Row
+from wm_data.values import FAULTS
 from wm_data.workers import in_order
 
 # What each reason means, in the order in which they are tested: a row has the first that fits.
 REASONS = {
-    "empty": "the prompt or an answer is empty",
+    **FAULTS,
     "equal answers": "both answers are the same text",
     "special token": "the prompt or an answer holds a token such as <|im_end|>",
     "few tokens": "an answer has fewer counted tokens than the recipe asks for",
@@ -65,7 +66,7 @@ def audit(rows: Iterable[Row], rules: AuditRules, workers: int = 1) -> Iterator[
     parts = ((part, list(map(_texts, part))) for part in _parts(iter(rows)))
     for part, found in in_order(partial(_judge, rules=rules), parts, workers, PARTS_ALONE):
         for row, (row_id, group, red, blue, reason) in zip(part, found, strict=True):
-            reason = reason or ("duplicate" if row_id in seen else "")
+            reason = row.fault or reason or ("duplicate" if row_id in seen else "")
             if not reason:
                 seen.add(row_id)
             yield Measured(row, row_id, group, wm_score.Score(*red), wm_score.Score(*blue), reason)

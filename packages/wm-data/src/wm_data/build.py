@@ -13,15 +13,17 @@ from wm_data import record
 from wm_data.audit import Measured, audit
 from wm_data.bands import Band, cut_bands
 from wm_data.card import render_card
+from wm_data.dataset import is_dataset
 from wm_data.examples import EXAMPLES_PER_ROW, examples
-from wm_data.mix import mix
+from wm_data.mix import check_weights, mix
 from wm_data.near import drop_near, near_check
+from wm_data.placing import place_sources
 from wm_data.progress import tracked
-from wm_data.recipe import Recipe, Role, load_recipe, place_sources
+from wm_data.recipe import Recipe, Role, load_recipe
 from wm_data.repetition import drop_loops
 from wm_data.rows import digest
 from wm_data.sources import open_source, open_texts
-from wm_data.split import SPLITS, check_left, split
+from wm_data.split import SPLITS, check_left, settle, split
 from wm_data.store import file_refs, staged
 from wm_data.tables import write_bands, write_examples, write_seeds, write_texts
 from wm_data.unmarked import Texts, choose_texts
@@ -55,16 +57,16 @@ def build(
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
     recipe = place_sources(recipe, places or {})
-    with staged(Path(out), overwrite) as folder:
+    with staged(Path(out), is_dataset if overwrite else None) as folder:
         opened = [open_source(source, seed, on_bad_row) for source in recipe.sources]
         # Found now and read later: one that is not there is known before the rows are read.
         unmarked = [open_texts(source, seed, on_bad_row) for source in recipe.unmarked]
-        # Held-out sources first: of two equal rows the audit drops the later one.
+        # Held-out sources first: of rows that are equal in all else the first one is kept.
         first = sorted(opened, key=lambda item: item.source.role != "heldout")
         rows = (row for source in first for row in source.rows)
         rows = tracked(rows, "reading and auditing rows", progress)
-        measured = list(audit(rows, recipe.audit, workers))
         roles: dict[str, Role] = {source.id: source.role for source in recipe.sources}
+        measured = settle(list(audit(rows, recipe.audit, workers)), roles, recipe.shares)
         splits, lost = split((item for item in measured if item.kept), roles, recipe.shares)
         near = recipe.near_duplicates
         if near:
@@ -76,6 +78,7 @@ def build(
         splits["train"], left_out = mix(splits["train"], recipe.sources, seed)
         dropped = [item for item in measured if not item.kept] + lost
         check_left(splits, [*dropped, *left_out])
+        check_weights(splits["train"], recipe.sources, [*dropped, *left_out])
         found = tracked((text for item in unmarked for text in item.rows), "texts", progress)
         texts = choose_texts(found, recipe, measured, splits, seed, limit)
         splits, beyond = _chosen(splits, seed, limit)

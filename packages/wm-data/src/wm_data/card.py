@@ -21,8 +21,13 @@ def render_card(manifest: DatasetManifest) -> str:
          f"{item.rows_kept:,}"]
         for item in manifest.sources
     ]  # fmt: skip
+    kept = manifest.splits.items()
     dropped = [[reason, f"{count:,}"] for reason, count in manifest.dropped.items()]
+    files = [f"  - split: {n}\n    path: data/{n}-*.parquet" for n, c in kept if c.rows]
+    empty = ", ".join(name for name, counts in kept if not counts.rows)
     return template.substitute(
+        data_files="\n".join(files),
+        empty=_text("card_empty.md").substitute(splits=empty) if empty else "",
         name=manifest.name,
         codebook=manifest.codebook.split()[0],
         splits=_lines(splits),

@@ -43,16 +43,16 @@ def build(
     seed
         Chooses wordings, order and, for the demo, words.
     limit
-        Keep at most this many rows.
+        Keep about this many rows, at least one of every split; all are read and judged first.
     source
         Where a source of the recipe is: a path, or `--source.high OWNER/NAME@REVISION:SPLIT,SPLIT`
         of the hub, where revision and splits may be left out.
     on_bad_row
-        What to do with an empty or missing field: stop, or drop the row and count it.
+        What to do with an empty, missing or unreadable field: stop, or drop the row and count it.
     workers
         Processes that judge the rows of a long source; as many as there are cores if not given.
     overwrite
-        Replace the folder if it is there.
+        Replace the folder if it is there and a dataset.
     """
     from wm_data.build import build as run
     from wm_data.show import summary
@@ -103,13 +103,13 @@ def audit(
     on_bad_row
         What to do with an empty or missing field: count it as a drop, or stop.
     overwrite
-        Replace the folder if it is there.
+        Replace the folder if it is there and an audit's.
     """
     from wm_data.audit import audit as judge
+    from wm_data.placing import recipe_of
     from wm_data.progress import tracked
-    from wm_data.recipe import recipe_of
     from wm_data.report import null_figures, write_report
-    from wm_data.show import verdicts
+    from wm_data.show import verdicts, written
     from wm_data.sources import open_source
     from wm_data.workers import cores
 
@@ -119,7 +119,7 @@ def audit(
     measured = list(judge(tracked(rows, "auditing rows", True), recipe.audit, cores()))
     null = null_figures(measured)
     write_report(measured, null, source, out, overwrite)
-    Console().print(*verdicts(measured, null), f"written: {out / 'audit.html'}", sep="\n")
+    Console().print(*verdicts(measured, null), written(out / "audit.html"), sep="\n")
 
 
 @app.command
@@ -184,7 +184,7 @@ def generate(
     from wm_data.decoding import Decoding
     from wm_data.generate import generate as run
     from wm_data.recipe import AuditRules
-    from wm_data.show import generated
+    from wm_data.show import generated, written
 
     if unmarked and bias:
         raise WmDataError(f"--unmarked writes without a bias; got --bias {bias}; leave one out")
@@ -195,7 +195,7 @@ def generate(
         model, prompts, out, how, n, seed, rules, tries, batch, overwrite,
         unmarked=unmarked, per_prompt=per_prompt,
     )  # fmt: skip
-    Console().print(*generated(done), f"written: {out}", sep="\n")
+    Console().print(*generated(done), written(out), sep="\n")
 
 
 @app.command

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -44,15 +45,25 @@ class Dataset:
     def rows(self, split: str) -> list[Row]:
         """The seed rows of a split."""
         table = pq.read_table(self._file(split, f"seeds/{split}.parquet"))
-        names = ("source", "prompt", "red_answer", "blue_answer")
-        columns = [cast(list[str], table[name].to_pylist()) for name in names]
-        return [Row(*values) for values in zip(*columns, strict=True)]
+        names = ["source", "prompt", "red_answer", "blue_answer"]
+        names += [name for name in ("subject",) if name in table.column_names]  # older ones: none
+        records = cast(list[dict[str, str]], table.select(names).to_pylist())
+        return [Row(**record) for record in records]
 
     def _file(self, split: str, name: str) -> Path:
         if split not in self.manifest.splits:
             known = ", ".join(self.manifest.splits)
             raise WmDataError(f"{self.path}: has no split {split!r}; it has {known}")
         return self.path / name
+
+
+def is_dataset(folder: Path) -> bool:
+    """Whether a folder was made by `wm-data build`, of whatever version; its files are not read."""
+    try:
+        content: object = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and cast(dict[str, object], content).get("kind") == "dataset"
 
 
 def read(folder: Path | str, verify: bool = True) -> Dataset:

@@ -7,61 +7,32 @@
 from __future__ import annotations
 
 import csv
-import glob
 import gzip
 import json
-import sys
 import zlib
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wm_data.errors import WmDataError
+from wm_data.found import DataFile, suffix
 from wm_data.recipe import AnySource
-from wm_data.values import check_columns
+from wm_data.values import Broken, Where, check_columns
 
-Record = tuple[str, dict[str, object]]  # where it stands, and what
+T = TypeVar("T")
+Record = tuple[Where, dict[str, object] | Broken]
 READ_BYTES, READ_ROWS = 1 << 20, 256  # of a parquet file at a time: one of each column, and all
+HEAD_ROWS = 100  # of a JSON lines file, in which a column may first appear
+CSV_FIELD = 2**31 - 1  # characters; as much as a C long holds everywhere
 
 
-def find_files(location: str) -> list[Path]:
-    """The data files of a path, a folder or a pattern, sorted by name."""
-    path = Path(location)
-    if path.is_dir():
-        paths = [item for item in path.rglob("*") if suffix(item) in READERS and item.is_file()]
-    elif path.is_file():
-        paths = [path]
-    else:
-        paths = [Path(name) for name in glob.glob(location, recursive=True)]  # noqa: PTH207 (absolute too)
-    if not paths:
-        raise WmDataError(
-            f"{location}: no data file there; expected a file, a folder or a pattern of "
-            f"{', '.join(READERS)}"
-        )
-    for path in paths:
-        if suffix(path) not in READERS:
-            raise WmDataError(
-                f"{path}: cannot be read as {suffix(path) or 'a file without a suffix'}; "
-                f"expected one of {', '.join(READERS)}"
-            )
-    return sorted(paths)
-
-
-def suffix(path: Path) -> str:
-    """How the file's name ends, with what it is packed in.
-
-    >>> suffix(Path("a.b.jsonl")), suffix(Path("rows.jsonl.gz"))
-    ('.jsonl', '.jsonl.gz')
-    """
-    return "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
-
-
-def records_of(path: Path, source: AnySource) -> Iterator[Record]:
+def records_of(file: DataFile, source: AnySource) -> Iterator[Record]:
     """Yield the records of a file with their places; `WmDataError` where it cannot be read."""
     try:
-        yield from READERS[suffix(path)](path, source)
+        yield from READERS[suffix(file.path)](file, source)
     except (
         OSError,
         EOFError,
@@ -72,49 +43,64 @@ def records_of(path: Path, source: AnySource) -> Iterator[Record]:
     ) as error:
         reason = " ".join(str(error).split())
         raise WmDataError(
-            f"{path}: cannot be read ({reason}); fetch or write the file again"
+            f"{file.path}: cannot be read ({reason}); fetch or write the file again"
         ) from error
 
 
-def _parquet(path: Path, source: AnySource) -> Iterator[Record]:
+def _parquet(file: DataFile, source: AnySource) -> Iterator[Record]:
     # A file may be one row group: read through a buffer, it does not stand in memory as a whole.
-    with pq.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False) as file:
-        check_columns(source, file.schema_arrow.names, str(path))
+    with pq.ParquetFile(file.path, buffer_size=READ_BYTES, pre_buffer=False) as opened:
+        check_columns(source, opened.schema_arrow.names, str(file.path))
         wanted = list(source.columns.given().values())
-        number = 0
-        for batch in file.iter_batches(batch_size=READ_ROWS, columns=wanted):
-            for record in batch.to_pylist():
-                number += 1
-                yield f"row {number:,} of {path}", record
+        batches = opened.iter_batches(batch_size=READ_ROWS, columns=wanted)
+        yield from _numbered(file, (record for batch in batches for record in batch.to_pylist()))
 
 
-def _json_lines(path: Path, source: AnySource) -> Iterator[Record]:
-    unpack = gzip.open if path.suffix == ".gz" else open
-    with unpack(path, "rt", encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, 1):
-            place = f"row {number:,} of {path}"
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise WmDataError(
-                    f"{place}: not JSON ({error}); every line must hold one object"
-                ) from None
-            if not isinstance(record, dict):
-                raise WmDataError(f"{place}: is {type(record).__name__}, expected an object")
-            if number == 1:
-                check_columns(source, record, str(path))
-            yield place, record
+def _json_lines(file: DataFile, source: AnySource) -> Iterator[Record]:
+    unpack: Any = gzip.open if file.path.suffix == ".gz" else open
+    with unpack(file.path, "rt", encoding="utf-8-sig") as lines:
+        found = _numbered(file, lines)
+        records = ((where, _object(line, where)) for where, line in found if line.strip())
+        # A field may be missing in one row: that is the row's fault, not the file's.
+        head = list(islice(records, HEAD_ROWS))
+        if head:
+            names = dict.fromkeys(name for _, record in head for name in record)
+            check_columns(source, names, str(file.path))
+        yield from chain(head, records)
 
 
-def _csv(path: Path, source: AnySource) -> Iterator[Record]:
-    csv.field_size_limit(sys.maxsize)
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
-        check_columns(source, reader.fieldnames or (), str(path))
-        for number, record in enumerate(reader, 1):
-            yield f"row {number:,} of {path}", dict(record)
+def _object(line: str, where: Where) -> dict[str, object]:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise WmDataError(f"{where}: not JSON ({error}); every line must hold one object") from None
+    except (ValueError, RecursionError):
+        raise WmDataError(
+            f"{where}: holds a number of too many digits or is nested too deep; mend the row"
+        ) from None
+    if not isinstance(record, dict):
+        raise WmDataError(f"{where}: is {type(record).__name__}, expected an object")
+    return record
+
+
+def _numbered(file: DataFile, items: Iterable[T]) -> Iterator[tuple[Where, T]]:
+    for number, item in enumerate(items, 1):
+        yield Where(number, str(file.path), file.name), item
+
+
+def _csv(file: DataFile, source: AnySource) -> Iterator[Record]:
+    csv.field_size_limit(CSV_FIELD)
+    with file.path.open(encoding="utf-8-sig", newline="") as lines:
+        rows = (row for row in csv.reader(lines, strict=True) if row)
+        header = next(rows, [])
+        check_columns(source, header, str(file.path))
+        for where, row in _numbered(file, rows):
+            if len(row) == len(header):
+                yield where, dict(zip(header, row, strict=True))
+            else:
+                what = f"has {len(row):,} fields, the header has {len(header):,}"
+                advice = "quote texts that hold commas, or pass --on-bad-row=skip"
+                yield where, Broken(what, advice)
 
 
 READERS = {".parquet": _parquet, ".jsonl": _json_lines, ".jsonl.gz": _json_lines, ".csv": _csv}

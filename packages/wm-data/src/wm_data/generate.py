@@ -74,6 +74,9 @@ def generate(
     settings = {
         "model": model,
         "weights": loaded.identity,
+        "dtype": str(loaded.model.dtype).removeprefix(
+            "torch."
+        ),  # of the device too: see load_model
         "prompts": digest("\n".join(question.text for question in questions)),
         "system": wm_prompts.source(SYSTEM),
         "seed": seed,
@@ -176,7 +179,8 @@ def _count(journal: Journal, name: str) -> int:
 def _summary(journal: Journal) -> Generated:
     rows: list[Line] = []
     if journal.out.exists():
-        rows = [json.loads(line) for line in journal.out.read_text("utf-8").splitlines()]
+        # Not splitlines: a text may hold U+2028, which JSON leaves as it is.
+        rows = [json.loads(line) for line in journal.out.read_text("utf-8").split("\n") if line]
     reasons = Counter(reason for part in journal.parts for reason in part["dropped"].values())
 
     def mean(values: list[Any]) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 
 from wm_data.errors import WmDataError
 from wm_data.recipe import AnySource
-from wm_data.values import check_columns
+from wm_data.values import Where, check_columns
 
 TRAIN_NAMES = ("train", "training")
 HELD_OUT_NAMES = ("heldout", "held_out", "holdout", "test", "eval", "validation")
@@ -62,14 +62,17 @@ def choose_splits(source: AnySource, found: list[str]) -> list[str]:
     return chosen
 
 
-def records_of(source: AnySource, revision: str) -> Iterator[tuple[str, dict[str, object]]]:
+def records_of(source: AnySource, revision: str) -> Iterator[tuple[Where, dict[str, object]]]:
     """Fetch the source's splits at a commit, now, and give their records with their places."""
     import datasets
 
     assert source.hub is not None
     try:
-        builder: Any = datasets.load_dataset_builder(source.hub, revision=revision)
-        found = datasets.get_dataset_split_names(source.hub, revision=revision)
+        builder: Any = datasets.load_dataset_builder(source.hub, source.config, revision=revision)
+        found = datasets.get_dataset_split_names(source.hub, source.config, revision=revision)
+    except ValueError as error:
+        _check_config(source, revision)
+        raise _unreachable(source, error) from error
     except Exception as error:
         raise _unreachable(source, error) from error
     # Where the hub fails, `datasets` takes what its cache holds, of whatever commit.
@@ -90,10 +93,27 @@ def records_of(source: AnySource, revision: str) -> Iterator[tuple[str, dict[str
         check_columns(source, part.column_names, place)
         parts.append((place, part.select_columns(list(source.columns.given().values()))))
     return (
-        (f"row {number:,} of {place}", record)
+        (Where(number, place, place), record)
         for place, part in parts
         for number, record in enumerate(part, 1)
     )
+
+
+def _check_config(source: AnySource, revision: str) -> None:
+    """Raise where the dataset has several configs and the source names none of them."""
+    import datasets
+
+    assert source.hub is not None
+    try:
+        found = datasets.get_dataset_config_names(source.hub, revision=revision)
+    except Exception as error:
+        raise _unreachable(source, error) from error
+    if source.config not in found and (source.config or len(found) > 1):
+        wanted = f"has no config {source.config!r}" if source.config else "has several configs"
+        raise WmDataError(
+            f"hub dataset {source.hub}: {wanted}; name one of {', '.join(found)} in the recipe: "
+            f"source {source.id}, config: NAME"
+        )
 
 
 def _unreachable(source: AnySource, error: Exception) -> WmDataError:

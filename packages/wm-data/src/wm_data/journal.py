@@ -29,6 +29,7 @@ class Journal:
                 self.path.unlink(missing_ok=True)
             out.parent.mkdir(parents=True, exist_ok=True)
             lines = self._whole_lines()
+            self._begun = bool(lines)
             if lines:
                 _same(self.path, lines[0], settings)
                 self.parts = lines[1:]
@@ -38,8 +39,9 @@ class Journal:
                     "choose another file or pass --overwrite"
                 )
             self._restore()
-            if not lines:
+            if not self._begun:
                 _append(self.path, [settings])
+                self._begun = True
         except OSError as error:
             raise _failed(out, error) from error
 
@@ -69,7 +71,9 @@ class Journal:
             )
         if found > wanted:
             os.truncate(self.out, wanted)
-        if self.path.exists():
+        if not self._begun:
+            self.path.unlink(missing_ok=True)  # its first line was cut short: nothing rests on it
+        else:
             with self.path.open("rb+") as file:
                 kept = [file.readline() for _ in range(len(self.parts) + 1)]
                 file.truncate(sum(map(len, kept)))

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 
 from wm_data.audit import Measured
+from wm_data.errors import WmDataError
 from wm_data.recipe import Source
 from wm_data.rows import digest
+
+
+def check_weights(
+    train: Iterable[Measured], sources: Iterable[Source], dropped: Iterable[Measured]
+) -> None:
+    """Raise where a source with a weight has no row in training; `dropped` says why."""
+    have = {item.row.source for item in train}
+    for source in sources:
+        if source.weight and source.role != "heldout" and source.id not in have:
+            lost = Counter(item.reason for item in dropped if item.row.source == source.id)
+            why = ", ".join(f"{n:,}: {reason}" for reason, n in lost.most_common())
+            raise WmDataError(
+                f"source {source.id}: has weight {source.weight:g} and no row is left to train on "
+                f"({why or 'it has none'}); mend the source or give it weight: 0"
+            )
 
 
 def mix(

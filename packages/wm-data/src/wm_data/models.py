@@ -61,4 +61,5 @@ def load_model(name: str) -> Loaded:
 def _identity(folder: Path, model: Any) -> dict[str, str]:
     if not folder.is_dir():
         return {"commit": str(model.config._commit_hash)}
-    return {path.name: sha256_of(path) for path in sorted(folder.glob("*.safetensors"))}
+    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    return {path.name: sha256_of(path) for path in files}

@@ -9,12 +9,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wm_data.dataset import Dataset, read
 from wm_data.errors import WmDataError
+from wm_data.recipe import without_folders
 from wm_data.store import sha256_of
-from wm_manifest import DatasetManifest, FileRef, HubRef, ManifestError, load
+from wm_manifest import DatasetManifest, FileRef, HubRef, ManifestError, SourceRef, load, save
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -32,6 +33,8 @@ def push(
     sleep: Callable[[float], None] = time.sleep,
 ) -> HubRef:
     """Upload exactly the files that the manifest lists, and the manifest; where they are then.
+
+    Of local sources the uploaded manifest has the last part of the path alone.
 
     The folder is checked against its manifest first. The repository is made when it is not there;
     `private` has no effect on one that is. Files of an earlier push that this dataset does not have
@@ -76,17 +79,47 @@ def _push(api: HfApi, repo_id: str, dataset: Dataset, private: bool) -> HubRef:
     from wm_manifest import hub
 
     remote = hub.read(api, repo_id, private, "dataset")
-    operations = hub.changes(remote, _items(dataset), _earlier(api, remote))
     message = f"Upload {dataset.manifest.name}, seed {dataset.manifest.seed}"
-    return hub.commit(api, remote, operations, message)
+    with tempfile.TemporaryDirectory() as folder:
+        items = _items(dataset, Path(folder))
+        operations = hub.changes(remote, items, _earlier(api, remote))
+        return hub.commit(api, remote, operations, message)
 
 
-def _items(dataset: Dataset) -> list[Item]:
+def _items(dataset: Dataset, folder: Path) -> list[Item]:
+    """The files to upload; a manifest that names local folders is written anew into `folder`."""
     from wm_manifest.hub import Item
 
-    path = dataset.path / MANIFEST
+    path, shown = dataset.path / MANIFEST, public(dataset.manifest)
+    if shown != dataset.manifest:
+        path = folder / MANIFEST
+        save(shown, path)
     own = FileRef(path=MANIFEST, bytes=path.stat().st_size, sha256=sha256_of(path))
-    return [Item(ref, dataset.path / ref.path) for ref in [*dataset.manifest.files, own]]
+    return [
+        *(Item(ref, dataset.path / ref.path) for ref in dataset.manifest.files),
+        Item(own, path),
+    ]
+
+
+def public(manifest: DatasetManifest) -> DatasetManifest:
+    """The manifest without this machine's folders: of local sources the last part of the path."""
+
+    def shown(source: dict[str, Any]) -> dict[str, Any]:
+        file = source.get("file")
+        return {**source, "file": without_folders(file)} if isinstance(file, str) else source
+
+    def named(ref: SourceRef) -> SourceRef:
+        update = {"location": without_folders(ref.location)} if ref.kind == "file" else {}
+        return ref.model_copy(update=update)
+
+    recipe = dict(manifest.recipe)
+    for name in {"sources", "unmarked"} & recipe.keys():
+        recipe[name] = [*map(shown, recipe[name])]
+    found = manifest.unmarked
+    if found is not None:
+        found = found.model_copy(update={"sources": [*map(named, found.sources)]})
+    sources = [*map(named, manifest.sources)]
+    return manifest.model_copy(update={"recipe": recipe, "sources": sources, "unmarked": found})
 
 
 def _earlier(api: HfApi, remote: Remote) -> list[str]:

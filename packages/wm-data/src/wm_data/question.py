@@ -19,7 +19,8 @@ import yaml
 
 from wm_data.dataset import read
 from wm_data.errors import WmDataError
-from wm_data.rows import normalise
+from wm_data.rows import has_surrogate, normalise
+from wm_data.values import message_text
 
 SUBJECT = "<subject>"
 
@@ -84,7 +85,7 @@ def _stride(domain: Domain) -> int:
 
 def _held_out(folder: Path) -> Iterator[Prompt]:
     for row in read(folder).rows("test"):
-        yield Prompt(row.prompt)
+        yield Prompt(row.prompt, row.subject)
 
 
 def _read(path: Path) -> Iterator[Prompt]:
@@ -94,7 +95,8 @@ def _read(path: Path) -> Iterator[Prompt]:
             f"a dataset folder, or one of {', '.join(names())}"
         )
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        # Not splitlines: a prompt may hold U+2028 or a form feed.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise WmDataError(f"{path}: cannot be read ({reason})") from None
@@ -107,11 +109,11 @@ def _read(path: Path) -> Iterator[Prompt]:
 def _record(line: str, place: str) -> Prompt:
     try:
         record: object = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # of too many digits, nested too deep
         raise WmDataError(f"{place}: not JSON ({error}); every line must hold one object") from None
     fields = cast(dict[str, object], record) if isinstance(record, dict) else {}
-    text = fields.get("prompt")
-    if not isinstance(text, str) or not text.strip():
+    text = message_text(fields.get("prompt"))
+    if not isinstance(text, str) or not text.strip() or has_surrogate(text):
         raise WmDataError(f"{place}: has no text in the field prompt; mend or remove the line")
     return Prompt(text.strip(), str(fields.get("subject") or ""))
 

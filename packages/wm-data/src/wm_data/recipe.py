@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Literal, Self, cast
 
 import pydantic
 import yaml
@@ -14,9 +12,7 @@ import yaml
 from wm_data.errors import WmDataError
 
 SUFFIXES = (".yaml", ".yml")
-HUB_ID = re.compile(
-    r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?(:(?P<splits>[\w.-]+(,[\w.-]+)*))?"
-)
+OF_HUB = ("config", "revision", "splits")  # say more of a hub source and of no other
 Role = Literal["train", "heldout", "both"]
 
 
@@ -61,8 +57,10 @@ class Place(Strict):
     id: str = pydantic.Field(pattern=r"^[A-Za-z0-9._-]+$")
     grammar: str | None = None
     shipped: str | None = None  # what comes with the package: a file of `seed_rows/`
-    file: str | None = None  # parquet, JSON lines or CSV; a folder or a pattern of them
+    # parquet, JSON lines or CSV; a folder or a pattern of them; from the working directory
+    file: str | None = None
     hub: str | None = None  # owner/name
+    config: str | None = None  # of the hub: the one to read, where there are several
     revision: str | None = None  # of the hub: a branch, tag or commit; resolved to a commit
     splits: list[str] | None = None  # of the hub: those to read; found by role when not given
 
@@ -71,8 +69,9 @@ class Place(Strict):
         given = [name for name in ("grammar", "shipped", "file", "hub") if getattr(self, name)]
         if len(given) > 1:
             raise ValueError(f"needs one of grammar, shipped, file, hub; got {', '.join(given)}")
-        if given and self.hub is None and (self.revision is not None or self.splits is not None):
-            raise ValueError("revision and splits belong to a hub source alone")
+        of_hub = [name for name in OF_HUB if getattr(self, name) is not None]
+        if given and self.hub is None and of_hub:
+            raise ValueError(f"{', '.join(of_hub)} belong to a hub source alone")
         return self
 
     @property
@@ -82,6 +81,11 @@ class Place(Strict):
     @property
     def location(self) -> str:
         return self.grammar or self.shipped or self.hub or self.file or ""
+
+    @property
+    def name(self) -> str:
+        """The location without local folders: the same on every machine."""
+        return without_folders(self.file) if self.file else self.location
 
 
 class Source(Place):
@@ -180,52 +184,13 @@ class Recipe(Strict):
         return self
 
 
-def recipe_of(source: str) -> Recipe:
-    """A recipe by name or file, or one around a lone data file, folder or hub id.
+def without_folders(path: str) -> str:
+    """The last part of a path.
 
-    >>> recipe_of("someone/seeds").sources[0].hub
-    'someone/seeds'
+    >>> without_folders("/home/someone/seeds/*.jsonl"), without_folders("seeds/")
+    ('*.jsonl', 'seeds')
     """
-    path = Path(source)
-    hub = HUB_ID.fullmatch(source)
-    if source in names() or path.suffix in SUFFIXES or not (path.exists() or hub):
-        return load_recipe(source)
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.name) or "source"
-    return place_sources(Recipe(name=name, sources=[Source(id="source")]), {"source": source})
-
-
-def place_sources(recipe: Recipe, places: Mapping[str, str]) -> Recipe:
-    """The recipe with sources read from elsewhere: a path, or `owner/name` of the hub with a
-    revision behind `@` and the splits to read behind `:`, where they are wanted.
-
-    >>> recipe = place_sources(load_recipe("medium"), {"medium": "someone/seeds@v1:even,odd"})
-    >>> recipe.sources[0].hub, recipe.sources[0].revision, recipe.sources[0].splits
-    ('someone/seeds', 'v1', ['even', 'odd'])
-    """
-    sources: dict[str, AnySource] = {
-        source.id: source for source in [*recipe.sources, *recipe.unmarked]
-    }
-    for id, place in places.items():
-        if id not in sources:
-            raise WmDataError(
-                f"recipe {recipe.name}: has no source {id!r}; it has {', '.join(sources)}"
-            )
-        hub = HUB_ID.fullmatch(place)
-        where: dict[str, Any] = {"grammar": None, "shipped": None, "file": None, "hub": None}
-        if hub and not Path(place).exists():
-            where |= {"hub": hub["name"], "revision": hub["revision"] or sources[id].revision}
-            if hub["splits"]:
-                where |= {"splits": hub["splits"].split(",")}
-        else:
-            where |= {"file": place}
-        sources[id] = sources[id].model_copy(update=where)
-    placed = list(sources.values())
-    return recipe.model_copy(
-        update={
-            "sources": [source for source in placed if isinstance(source, Source)],
-            "unmarked": [source for source in placed if isinstance(source, TextSource)],
-        }
-    )
+    return Path(path).name or path
 
 
 def names() -> list[str]:

@@ -76,7 +76,7 @@ def _ref(
     return SourceRef(
         id=source.id,
         kind=source.kind,
-        location=source.location,
+        location=source.name,
         revision=opened.revision,
         files=opened.files,
         role=source.role,

@@ -71,10 +71,14 @@ def write_report(
             [(f"{null.chance:.3f}", f"{null.right:.3f}", f"{null.red:.1%}", f"{null.blue:.1%}")],
         ),
     )
-    with staged(out, overwrite) as folder:
+    with staged(out, _is_report if overwrite else None) as folder:
         (folder / "audit.html").write_text(page, encoding="utf-8", newline="\n")
         _draw_shares(measured, folder / "shares.png")
         _draw_lengths(kept, folder / "lengths.png")
+
+
+def _is_report(folder: Path) -> bool:
+    return (folder / "audit.html").is_file()
 
 
 def length_figures(kept: Sequence[Measured]) -> list[tuple[str, float, float]]:

@@ -14,10 +14,10 @@ ID_LENGTH = 16  # hex digits: 64 bits, a collision among 120,000 rows has odds o
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One prompt and its two answers. `place` says where it was read, for error messages.
+    """One prompt and its two answers. `place` says where it was read, without local folders.
 
     `subject`, where a source names one, is what the prompt is about: rows of one subject never
-    stand in two splits.
+    stand in two splits. `fault` is why a record that could not be read as a row is dropped.
     """
 
     source: str
@@ -26,6 +26,7 @@ class Row:
     blue_answer: str
     place: str = field(default="", compare=False)
     subject: str = field(default="", compare=False)
+    fault: str = field(default="", compare=False)
 
     @property
     def row_id(self) -> str:
@@ -47,12 +48,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text that nobody marked, and the prompt that it answers where there is one."""
+    """A text that nobody marked, and the prompt that it answers where there is one.
+
+    `fault` is that of a row: a text whose prompt is known to be unreadable is not one without.
+    """
 
     source: str
     text: str
     prompt: str = ""
     place: str = field(default="", compare=False)
+    fault: str = field(default="", compare=False)
 
     @property
     def text_id(self) -> str:
@@ -72,6 +77,19 @@ def normalise(prompt: str) -> str:
     'what is law?'
     """
     return SPACES.sub(" ", unicodedata.normalize("NFKC", prompt).casefold()).strip()
+
+
+def has_surrogate(text: str) -> bool:
+    r"""Whether a text holds half a surrogate pair, which JSON can and no text file.
+
+    >>> has_surrogate("\ud83d"), has_surrogate("😀")
+    (True, False)
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def digest(text: str) -> str:

@@ -16,22 +16,42 @@ from wm_data.dataset import Dataset
 from wm_data.generate import Generated
 from wm_data.report import NullFigures, length_figures
 from wm_data.unmarked import TEXT_REASONS
-from wm_manifest import DatasetManifest
+from wm_manifest import DatasetManifest, SourceRef
 
 SAMPLES = 3
+UNKNOWN = "a reason of another version of wm-data"
 
 
 def summary(manifest: DatasetManifest, folder: Path) -> list[RenderableType]:
     """What was kept, and what was dropped and why."""
-    kept = Table(title=f"{manifest.name}, seed {manifest.seed}: {folder}", title_justify="left")
+    title = escape(f"{manifest.name}, seed {manifest.seed}: {folder}")
+    kept = Table(title=title, title_justify="left")
     kept.add_column("split")
     for name in ("rows", "prompts", "examples", "watermark", "detect"):
         kept.add_column(name, justify="right")
     for name, counts in manifest.splits.items():
         tasks = [counts.by_task["watermark"], counts.by_task["detect"]]
         numbers = [counts.rows, counts.groups, counts.examples, *tasks]
-        kept.add_row(name, *(f"{number:,}" for number in numbers))
-    return [kept, *_dropped(manifest), *_bands(manifest), *_unmarked(manifest)]
+        kept.add_row(escape(name), *(f"{number:,}" for number in numbers))
+    return [
+        kept,
+        _sources(manifest.sources),
+        *_dropped(manifest),
+        *_bands(manifest),
+        *_unmarked(manifest),
+    ]
+
+
+def _sources(sources: Sequence[SourceRef]) -> Table:
+    table = Table(title="sources", title_justify="left")
+    for name in ("source", "role", "location"):
+        table.add_column(name)
+    for name in ("read", "kept"):
+        table.add_column(name, justify="right")
+    for source in sources:
+        names = map(escape, (source.id, source.role, source.location))
+        table.add_row(*names, f"{source.rows_read:,}", f"{source.rows_kept:,}")
+    return table
 
 
 def _dropped(manifest: DatasetManifest) -> list[RenderableType]:
@@ -45,7 +65,7 @@ def _dropped(manifest: DatasetManifest) -> list[RenderableType]:
     lost.add_column("reason")
     lost.add_column("meaning")
     for reason, count in manifest.dropped.items():
-        lost.add_row(f"{count:,}", reason, REASONS[reason])
+        lost.add_row(f"{count:,}", escape(reason), REASONS.get(reason, UNKNOWN))
     return [lost]
 
 
@@ -58,7 +78,9 @@ def _bands(manifest: DatasetManifest) -> list[RenderableType]:
         table.add_column(name, justify="right")
     for name, band in manifest.bands.items():
         lost = [band.dropped.get(reason, 0) for reason in BAND_REASONS]
-        table.add_row(name, *(f"{number:,}" for number in (band.rows, band.examples, *lost)))
+        table.add_row(
+            escape(name), *(f"{number:,}" for number in (band.rows, band.examples, *lost))
+        )
     return [table]
 
 
@@ -75,7 +97,7 @@ def _unmarked(manifest: DatasetManifest) -> list[RenderableType]:
     table.add_column("reason")
     table.add_column("meaning")
     for reason, count in found.dropped.items():
-        table.add_row(f"{count:,}", reason, TEXT_REASONS[reason])
+        table.add_row(f"{count:,}", escape(reason), TEXT_REASONS.get(reason, UNKNOWN))
     return [table]
 
 
@@ -104,6 +126,11 @@ def verdicts(measured: Sequence[Measured], null: NullFigures) -> list[Renderable
         f"{null.chance:.3f}", f"{null.right:.3f}", f"{null.red:.1%}", f"{null.blue:.1%}"
     )
     return [table, lengths, found_in]
+
+
+def written(path: Path) -> str:
+    """Where the outcome is, as rich prints it unchanged."""
+    return escape(f"written: {path}")
 
 
 def generated(done: Generated) -> list[RenderableType]:

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from wm_data import files, grammar, hub
 from wm_data.errors import WmDataError
+from wm_data.found import DataFile, find_files
 from wm_data.recipe import AnySource, Source, TextSource
 from wm_data.rows import Row, Text
 from wm_data.store import sha256_of
@@ -64,16 +65,17 @@ def _find(source: AnySource) -> _Found:
             f"source {source.id}: the recipe does not say where it is; pass "
             f"--source.{source.id} OWNER/NAME (of the hub) or --source.{source.id} PATH"
         )
-    paths = [shipped(source)] if source.shipped else files.find_files(source.location)
-    records = (record for path in paths for record in files.records_of(path, source))
+    found = [shipped(source)] if source.shipped else find_files(source.location, source.role)
+    records = (record for file in found for record in files.records_of(file, source))
     # Only names: a folder's place differs from machine to machine, its files do not.
     refs = [
-        FileRef(path=path.name, bytes=path.stat().st_size, sha256=sha256_of(path)) for path in paths
+        FileRef(path=name, bytes=path.stat().st_size, sha256=sha256_of(path))
+        for path, name in found
     ]
     return _Found(records, None, refs)
 
 
-def shipped(source: AnySource) -> Path:
+def shipped(source: AnySource) -> DataFile:
     """The file that comes with the package under the name that a source gives."""
     folder = Path(str(resources.files("wm_data").joinpath("seed_rows")))
     path = folder / f"{source.shipped}.jsonl.gz"
@@ -82,4 +84,4 @@ def shipped(source: AnySource) -> Path:
         raise WmDataError(
             f"source {source.id}: no shipped rows {source.shipped!r}; there are: {', '.join(names)}"
         )
-    return path
+    return DataFile(path, path.name)

@@ -15,6 +15,7 @@ from wm_data.errors import WmDataError
 from wm_data.recipe import Role, Shares
 
 SPLITS = ("train", "validation", "test")
+DUPLICATE = "duplicate"
 
 
 def split_of(key: str, role: Role, shares: Shares) -> str:
@@ -31,14 +32,44 @@ def split_of(key: str, role: Role, shares: Shares) -> str:
     return "train"
 
 
+def settle(
+    measured: Sequence[Measured], roles: Mapping[str, Role], shares: Shares
+) -> list[Measured]:
+    """The rows, where of equal ones the copy that is held out furthest is kept, else the first.
+
+    Whichever source is read first: another source's copy of a test row does not bring it into
+    training.
+    """
+    twice = {item.row_id for item in measured if item.reason == DUPLICATE}
+    copies: dict[str, list[Measured]] = {}
+    for item in measured:
+        if item.row_id in twice and item.reason in ("", DUPLICATE):
+            copies.setdefault(item.row_id, []).append(item)
+    best = {
+        id: max(found, key=lambda item: SPLITS.index(_split(item, roles, shares)))
+        for id, found in copies.items()
+    }
+
+    def settled(item: Measured) -> Measured:
+        if item.row_id not in best or item.reason not in ("", DUPLICATE):
+            return item
+        return replace(item, reason="" if item is best[item.row_id] else DUPLICATE)
+
+    return [settled(item) for item in measured]
+
+
+def _split(item: Measured, roles: Mapping[str, Role], shares: Shares) -> str:
+    key = item.row.split_key if item.row.subject else item.group
+    return split_of(key, roles[item.row.source], shares)
+
+
 def split(
     measured: Iterable[Measured], roles: dict[str, Role], shares: Shares
 ) -> tuple[dict[str, list[Measured]], list[Measured]]:
     """Rows by split, and those dropped since their prompt or subject is held out elsewhere too."""
     splits: dict[str, list[Measured]] = {name: [] for name in SPLITS}
     for item in measured:
-        key = item.row.split_key if item.row.subject else item.group
-        splits[split_of(key, roles[item.row.source], shares)].append(item)
+        splits[_split(item, roles, shares)].append(item)
     groups, subjects = set[str](), set[str]()
     lost: list[Measured] = []
     for name in reversed(SPLITS):

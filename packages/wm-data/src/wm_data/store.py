@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,22 +18,28 @@ from wm_manifest import FileRef
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
+Ours = Callable[[Path], bool]  # whether a folder is of the kind that may be replaced
+
+
 @contextmanager
-def staged(out: Path, overwrite: bool = False) -> Generator[Path]:
+def staged(out: Path, overwrite: Ours | None = None) -> Generator[Path]:
     """A hidden folder beside `out`, renamed to it when the block ends well and removed otherwise.
 
-    What a killed process left there is put right by the next one. An `OSError` of the block itself
-    (a source that is gone, a network) passes through unless it is about writing to the folder.
+    A folder with files in it is replaced only where `overwrite` says that it is one of ours; it is
+    asked before the block and after it. Where `out` is a link, what it points to is replaced. What
+    a killed process left there is put right by the next one. An `OSError` of the block itself (a
+    source that is gone, a network) passes through unless it is about writing to the folder.
     """
     try:
-        _sweep(out)
-        if out.exists() and not overwrite and (not out.is_dir() or any(out.iterdir())):
-            raise WmDataError(f"{out}: exists already; choose another folder or pass --overwrite")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        staging = out.parent / f".{out.name}.{os.getpid()}.partial"
+        place = out.resolve()
+        _sweep(place)
+        _check_free(out, place, overwrite)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        staging = place.parent / f".{place.name}.{os.getpid()}.partial"
         staging.mkdir()
-    except OSError as error:
-        raise WmDataError(f"{out}: cannot be written ({error.strerror or error})") from error
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, before Python 3.13
+        reason = getattr(error, "strerror", None) or error
+        raise WmDataError(f"{out}: cannot be written ({reason})") from error
     try:
         try:
             yield staging
@@ -42,7 +48,8 @@ def staged(out: Path, overwrite: bool = False) -> Generator[Path]:
                 raise
             raise _failed(out, error) from error
         try:
-            _rename(staging, out)
+            _check_free(out, place, overwrite)
+            _rename(staging, place)
         except OSError as error:
             raise _failed(out, error) from error
     finally:
@@ -74,7 +81,26 @@ def _failed(out: Path, error: OSError) -> WmDataError:
     )
 
 
+def _check_free(out: Path, place: Path, overwrite: Ours | None) -> None:
+    """Raise where something stands at `place` that must not be replaced."""
+    if place.exists() and not place.is_dir():
+        raise WmDataError(f"{out}: is a file; choose a folder")
+    if Path.cwd().is_relative_to(place):
+        raise WmDataError(f"{out}: is the working directory, or holds it; choose another folder")
+    if not place.is_dir() or not any(place.iterdir()):
+        return
+    if overwrite is None:
+        raise WmDataError(f"{out}: exists already; choose another folder or pass --overwrite")
+    if not overwrite(place):
+        raise WmDataError(
+            f"{out}: holds files that this command did not make, and is not overwritten; choose "
+            "another folder, or remove it yourself"
+        )
+
+
 def _rename(staging: Path, out: Path) -> None:
+    if out.is_dir() and not any(out.iterdir()):
+        out.rmdir()
     if not out.exists():
         staging.rename(out)
         return
@@ -102,6 +128,8 @@ def _sweep(out: Path) -> None:
 
 
 def _alive(pid: int) -> bool:
+    if os.name == "nt":  # there, signal 0 would end the process
+        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -34,7 +34,15 @@ TEXT_COLUMNS = pa.schema([(name, pa.string()) for name in ("id", "group", "sourc
 SEED_COLUMNS = pa.schema(
     [
         (name, pa.string())
-        for name in ("row_id", "group", "source", "prompt", "red_answer", "blue_answer")
+        for name in (
+            "row_id",
+            "group",
+            "source",
+            "prompt",
+            "red_answer",
+            "blue_answer",
+            "subject",
+        )
     ]
 )
 
@@ -124,6 +132,7 @@ def _seed_batch(items: list[Measured]) -> pa.RecordBatch:
         [item.row.prompt for item in items],
         [item.row.red_answer for item in items],
         [item.row.blue_answer for item in items],
+        [item.row.subject for item in items],  # empty where the source names none
     ]
     arrays = [pa.array(column, pa.string()) for column in columns]
     return pa.RecordBatch.from_arrays(arrays, schema=SEED_COLUMNS)

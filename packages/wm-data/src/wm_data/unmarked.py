@@ -10,10 +10,15 @@ import wm_score
 from wm_data.audit import REASONS, Measured, text_fault
 from wm_data.recipe import Recipe
 from wm_data.rows import Text, digest, normalise
+from wm_data.values import FAULTS
 
 # Why an unmarked text is left out, in the order in which they are tested.
 TEXT_REASONS = {
+    "broken row": FAULTS["broken row"],
     "empty": "the text is empty",
+    "not text": "it is no text",
+    "half a character": "it holds half a surrogate pair",
+    "no prompt": "the recipe names a column of prompts, and it has none that can be read",
     **{name: REASONS[name] for name in ("special token", "few tokens", "many tokens")},
     "marked": "it is an answer of a row",
     "trained prompt": "its prompt stands in training or validation",
@@ -55,7 +60,7 @@ def choose_texts(
     for text in texts:
         read[text.source] += 1
         key = digest(normalise(text.text))
-        reason = text_fault(text.text, wm_score.score(text.text), recipe.audit)
+        reason = text.fault or text_fault(text.text, wm_score.score(text.text), recipe.audit)
         found = seen.get(key, "")
         reason = reason or (found if found == "marked" else "")
         if not reason and text.prompt and text.group in trained:

@@ -14,7 +14,7 @@ class SourceRef(Record):
 
     id: str  # recipe-wide name, the value of the `source` column
     kind: Literal["grammar", "hub", "file"]
-    location: str  # hub id, path or grammar name
+    location: str  # hub id, grammar name, or a path's last part
     revision: str | None = None  # the commit a hub id resolved to
     files: list[FileRef] = Field(default_factory=lambda: [])
     role: Literal["train", "heldout", "both"] = "both"

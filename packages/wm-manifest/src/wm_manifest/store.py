@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from pydantic import ValidationError
 
@@ -75,26 +75,35 @@ def _text(record: Record, path: Path) -> str:
     except ValidationError as error:
         where, what = _first(error)
         raise _error(path, where, f"not written, it could not be read again: {what}") from error
-    lost = _lost_number(record.model_dump(warnings=False), again.model_dump())
+    lost = _lost(record.model_dump(warnings=False), again.model_dump())
     if lost is not None:
-        raise _error(path, lost, "not written: JSON has no NaN and no infinity; use null or a text")
+        where, what = lost
+        raise _error(path, where, f"not written: {what}; use null, a text or a list")
     return text
 
 
-def _lost_number(before: object, after: object, where: str = "") -> str | None:
-    """The place of a float that came back as something else: NaN where any type may stand."""
-    if isinstance(before, float):
-        return None if isinstance(after, float) else where
-    pairs: Iterable[tuple[object, object, object]] = ()
+def _lost(before: object, after: object, where: str = "") -> tuple[str, str] | None:
+    """The first value that came back as another one, where any type may stand, and what it was."""
+    kind = type(before).__name__
     if isinstance(before, dict) and isinstance(after, dict):
-        values, found = cast("dict[Any, object]", before), cast("dict[Any, object]", after)
-        pairs = ((key, value, found.get(key, value)) for key, value in values.items())
-    elif isinstance(before, list | tuple) and isinstance(after, list):
+        values, found = cast("dict[object, object]", before), cast("dict[object, object]", after)
+        if len(values) != len(found):
+            return where, "two keys are the same text"
+        pairs: Iterable[tuple[object, object, object]] = (
+            (key, value, other)
+            for (key, value), other in zip(values.items(), found.values(), strict=True)
+        )
+    elif isinstance(before, list | tuple) and isinstance(after, list | tuple):
         items = cast("list[object] | tuple[object, ...]", before)
-        found_items = cast("list[object]", after)
-        pairs = zip(range(len(items)), items, found_items, strict=True)
+        pairs = zip(range(len(items)), items, cast("list[object]", after), strict=True)
+    elif before == after or (before != before and after != after):
+        return None
+    elif isinstance(before, float):
+        return where, "JSON has no NaN and no infinity"
+    else:
+        return where, f"JSON has no {kind}"
     for key, value, other in pairs:
-        lost = _lost_number(value, other, f"{where}.{key}" if where else str(key))
+        lost = _lost(value, other, f"{where}.{key}" if where else str(key))
         if lost is not None:
             return lost
     return None
