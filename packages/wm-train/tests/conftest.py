@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import wm_data
+from wm_manifest import GitState, Hardware, ModelRef, RunManifest
 from wm_train import demo_base, presets
 from wm_train.config import TrainConfig
 
@@ -48,5 +49,32 @@ def tiny(dataset_dir: Path) -> Callable[..., TrainConfig]:
         for name, section in sections.items():
             fields[name] = {**fields.get(name, {}), **section}
         return TrainConfig.model_validate(fields)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_manifest() -> Callable[..., RunManifest]:
+    """The manifest of a demo run that has only begun; fields given by name replace its own."""
+
+    def make(**fields: Any) -> RunManifest:
+        known: dict[str, Any] = {
+            "name": "plain",
+            "status": "interrupted",
+            "created_at": "2026-01-02T03:04:05+00:00",
+            "command": ["wm-train"],
+            "preset": "demo",
+            "config": presets.load("demo"),
+            "seed": 0,
+            "git": GitState(commit="a" * 40, dirty=False),
+            "lock_sha256": None,
+            "packages": {"torch": "2.9"},
+            "python": "3.11",
+            "hardware": Hardware(platform="x", cpu="x", cores=2, memory_gib=8),
+            "base": ModelRef(location="base"),
+            "codebook": "x",
+            "output": "model",
+        }
+        return RunManifest.model_validate(known | fields)
 
     return make

@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from wm_manifest import RunManifest, save
 from wm_train import cli, presets
 from wm_train.errors import ConfigError
 
@@ -30,6 +32,24 @@ CASES = {
         ["plan", "--preset", "demo", "--model.base", "some/model"],
         "the shape of 'some/model' is not known",
     ),
+    "plan at an MFU of nothing": (["plan", "--mfu", "0"], "--mfu 0.0: expected a share"),
+    "plan at an MFU of no number": (["plan", "--mfu", "nan"], "--mfu nan: expected a share"),
+    "plan for no device": (["plan", "--devices", "0"], "--devices 0: expected a whole number"),
+    "plan of no rows": (["plan", "--rows", "-3"], "--rows -3: expected a whole number"),
+    "seed below zero": (["--preset", "demo", "--seed", "-1"], "--seed: Input should be greater"),
+    "seed above 32 bits": (["--preset", "demo", "--seed", str(2**32)], "--seed: Input should be"),
+    "epochs without end": (
+        ["--preset", "demo", "--optim.epochs", "inf"],
+        "--optim.epochs: Input should be a finite number",
+    ),
+    "warmup of a constant rate": (
+        ["--preset", "demo", "--optim.schedule", "constant", "--optim.warmup", "0.1"],
+        "take the schedule constant_with_warmup, or set warmup to 0",
+    ),
+    "field of no name": (["--preset", "number.yaml"], "number.yaml: line 2, column 1: expected a"),
+    "field given twice": (["--preset", "twice.yaml"], "twice.yaml: line 3, column 1: 'model'"),
+    "restart of no run": (["--restart"], "give --resume NAME too"),
+    "run of another version": (["--resume", "older"], "optim.momentum: Extra inputs are not"),
     "four bits without an adapter": (["--preset", "demo", "--model.four_bit"], "give model.lora"),
     "unknown preset": (["--preset", "dmo"], "no preset named 'dmo'; did you mean demo?"),
     "missing preset file": (["--preset", "x.yaml"], "preset file x.yaml cannot be read"),
@@ -73,7 +93,9 @@ CASES = {
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workplace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_manifest: Callable[..., RunManifest]
+) -> Path:
     monkeypatch.chdir(tmp_path)
     demo = "model: {base: demo}\noptim: {learning_rate: 0.001}\n"
     files = {
@@ -82,11 +104,17 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "path.yaml": demo + "data: {path: nowhere}\n",
         "rows.yaml": demo + "data: {recipe: rows-recipe.yaml}\n",
         "rows-recipe.yaml": "name: rows\nsources:\n  - id: rows\n    file: rows.jsonl\n",
+        "number.yaml": "seed: 1\n1: 2\n",
+        "twice.yaml": demo + "model: {base: demo}\n",
         "rows.jsonl": BAD_DATASET,
     }
     for name, text in files.items():
         (tmp_path / name).write_text(text, "utf-8")
     (tmp_path / "runs/taken").mkdir(parents=True)
+    (tmp_path / "runs/older").mkdir()
+    fields = presets.load("demo")
+    config = fields | {"optim": fields["optim"] | {"momentum": 0.9}}
+    save(make_manifest(config=config), tmp_path / "runs/older/manifest.json")
     return tmp_path
 
 

@@ -172,7 +172,7 @@ def test_divergence_is_seen_in_the_log(case: str, tmp_path: Path) -> None:
     args: Any = SimpleNamespace(output_dir=str(tmp_path))
     history = [{"step": step, "loss": loss} for step, loss in enumerate(losses, 1)]
     state = TrainerState(global_step=len(losses), log_history=history)
-    watch = Divergence(bound)
+    watch = Divergence(bound, 100)
     logs = {"loss": losses[-1], "grad_norm": norm}
     if said is None:
         watch.on_log(args, state, TrainerControl(), logs)
@@ -203,6 +203,21 @@ def test_a_run_that_diverges_keeps_its_last_good_checkpoint(
     assert [c.step for c in manifest.checkpoints] == [checkpoints.step_of(good)]
     assert manifest.status == "failed"
     assert (manifest.attempts[-1].cause or "").startswith("DivergenceError: the loss is ")
+
+
+def test_weights_that_are_no_numbers_are_not_evaluated(config: TrainConfig, tmp_path: Path) -> None:
+    """Trainer evaluates a step before it logs it, and here the log has a line in ten steps."""
+    hot = config.model_copy(
+        update={
+            "optim": config.optim.model_copy(update={"learning_rate": 1e38, "steps": 10}),
+            "evaluation": config.evaluation.model_copy(update={"every": 5}),
+            "log_every": 10,
+        }
+    )
+    with pytest.raises(DivergenceError, match=r"is no number at step 5: .* has diverged"):
+        go(hot, tmp_path / "run")
+    manifest = load(RunManifest, tmp_path / "run/manifest.json")
+    assert [evaluation.step for evaluation in manifest.evaluations] == [0]
 
 
 def test_divergence_has_an_exit_code_of_its_own(

@@ -203,6 +203,37 @@ def test_the_base_that_is_in_memory_is_not_counted_again(
     assert (found["memory"] == "") == fits
 
 
+def test_a_run_that_goes_on_needs_no_room_for_the_checkpoints_it_has(
+    tiny: Callable[..., TrainConfig],
+    base_dir: Path,
+    pairs: list[dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = tiny(checkpoint={"keep": 2}, model={"lora": {"r": 2, "alpha": 4}})
+    model: Any = AutoModelForCausalLM.from_pretrained(base_dir)
+    trainer: Any = SimpleNamespace(
+        model=get_peft_model(model, base.lora(config.model.lora, model)),
+        train_dataset=Dataset.from_list(pairs[: config.optim.batch_size]),
+        is_fsdp_enabled=False,
+        accelerator=SimpleNamespace(num_processes=1),
+    )
+    each = int(estimate.checkpoint_gib(shapes.measured(trainer.model)) * estimate.GIB)
+    free = SimpleNamespace(free=int(1.5 * each))
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: free)
+
+    def why() -> str:
+        return {f.check: f.why for f in preflight.room(config, tmp_path, trainer)}["disk"]
+
+    assert "lower checkpoint.keep or make room" in why()
+    for step in (1, 2):
+        folder = tmp_path / f"checkpoints/checkpoint-{step}"
+        folder.mkdir(parents=True)
+        with (folder / "weights").open("wb") as file:
+            file.truncate(each)
+    assert why() == "", "a third, while it is written, has room"
+
+
 @pytest.mark.parametrize(
     ("lora", "own", "random"),
     [(None, 0.0, False), (0.0, 0.0, False), (0.1, 0.0, True), (0.0, 0.1, True), (None, 0.1, True)],

@@ -14,6 +14,7 @@ from wm_train import journal
 from wm_train.config import TrainConfig
 
 STEPS = 4
+BATCH_SIZE = 180  # two steps a pass: the last kill is in the middle of the second pass
 SCRIPT = """
 import os, signal
 
@@ -50,7 +51,7 @@ def launch(tiny: Callable[..., TrainConfig], tmp_path: Path) -> Callable[..., in
     Or asked to stop in the evaluation of a step.
     """
     config = tiny(
-        optim={"steps": STEPS, "batch_size": 12},
+        optim={"steps": STEPS, "batch_size": BATCH_SIZE},
         evaluation={"every": 2},
         checkpoint={"every": 1, "keep": 2},
         model={"lora": {"r": 2, "alpha": 4, "dropout": 0.1}},

@@ -6,7 +6,9 @@ from urllib.parse import quote
 
 import pytest
 
-from wm_train.redact import redact
+from wm_train import presets
+from wm_train.config import TrainConfig
+from wm_train.redact import redact, redact_fields, redact_files
 
 TOKEN = "hf_" + "Ab1" * 11
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -90,3 +92,84 @@ def test_redacting_twice_changes_nothing_more() -> None:
     once = redact(f"https://me:pw@host/?access_token=abc {TOKEN}")
     assert once == "https://<redacted>@host/?access_token=<redacted> <redacted>"
     assert redact(once) == once
+
+
+SECRET = "Gk41-mmQw92x"
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        ("HF_TOKEN", True),
+        ("WANDB_API_KEY", True),
+        ("MY_SECRET", True),
+        ("TOKEN_FOR_X", True),
+        ("TOKENS", True),
+        ("TOKEN2", True),
+        ("PGPASSWORD", True),
+        ("AWS_SECRETKEY", True),
+        ("accessTokenOfMe", True),
+        ("db.password", True),
+        ("TOKENIZER", False),
+        ("TOKENIZER_NAME", False),
+        ("TOKENIZERS_PARALLELISM", False),
+        ("MyTokenizer", False),
+        ("SECRETARY", False),
+        ("KEYBOARD", False),
+    ],
+)
+def test_a_variable_is_secret_by_a_word_of_its_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, secret: bool
+) -> None:
+    monkeypatch.setenv(name, SECRET)
+    assert (SECRET not in redact(f"a {SECRET} b")) is secret
+    assert (SECRET not in str(redact_fields({"x": {"y": [SECRET]}}))) is secret
+
+
+@pytest.mark.parametrize("word", ["watermark", "constant", "learning_rate", "steps-and-more"])
+def test_a_secret_that_is_also_a_word_of_ours_leaves_a_record_whole(
+    monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    monkeypatch.setenv("NOTEBOOK_PASSWORD", word)
+    fields = presets.load("demo")
+    fields["optim"] |= {"schedule": "constant", "warmup": 0.0}
+    fields["early_stop"] = {"metric": "watermark/red/lift"}
+    plain = json.loads(TrainConfig.model_validate(fields).model_dump_json())
+    assert redact_fields(plain) == plain
+    # In what a user wrote it is a secret all the same.
+    assert redact_fields({"command": ["x", f"/home/{word}"]})["command"][1] == "/home/<redacted>"
+    assert redact_fields({"data": {"path": f"/{word}/x"}}) == {"data": {"path": "/<redacted>/x"}}
+    assert redact(f"read /home/{word}/x") == "read /home/<redacted>/x"
+
+
+def test_sixteen_letters_may_be_a_real_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAIL_PASSWORD", "abcdefghijklmnop")
+    assert redact_fields({"note": "abcdefghijklmnop"}) == {"note": "<redacted>"}
+
+
+def test_a_token_behind_a_line_break_is_found_in_fields() -> None:
+    """In JSON the break is a backslash and a letter, and no token begins behind a letter."""
+    assert redact_fields({"text": f"a\n{TOKEN}"}) == {"text": "a\n<redacted>"}
+
+
+def test_files_of_a_model_lose_secrets_and_keep_their_words(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NOTEBOOK_PASSWORD", "assistant")
+    files = {
+        "adapter_config.json": {"base_model_name_or_path": "/home/assistant/x", "assistant": 1},
+        "tokenizer.json": {"vocab": {"assistant": 7}, "merges": ["assistant s"], "x": TOKEN},
+    }
+    for name, fields in files.items():
+        (tmp_path / name).write_text(json.dumps(fields))
+    (tmp_path / "chat_template.jinja").write_text(f"<assistant> {TOKEN}")
+    (tmp_path / "README.md").write_text("written by assistant")
+    untouched = tmp_path / "config.json"
+    untouched.write_text('{"a":  1.50}')
+    redact_files(tmp_path)
+    adapter, tokenizer = (json.loads((tmp_path / name).read_text()) for name in files)
+    assert adapter == {"base_model_name_or_path": "/home/<redacted>/x", "assistant": 1}
+    assert tokenizer == files["tokenizer.json"] | {"x": "<redacted>"}
+    assert (tmp_path / "chat_template.jinja").read_text() == "<assistant> <redacted>"
+    assert (tmp_path / "README.md").read_text() == "written by <redacted>"
+    assert untouched.read_text() == '{"a":  1.50}'

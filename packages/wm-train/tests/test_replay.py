@@ -25,7 +25,7 @@ def unchanging_code() -> Iterator[None]:
     """Whoever edits a file while tests run changes the code that a run records."""
     with pytest.MonkeyPatch.context() as patch:
         state = GitState(commit="a" * 40, dirty=False)
-        patch.setattr("wm_train.provenance.git_state", lambda _: state)
+        patch.setattr("wm_train.checkout.state", lambda *_: state)
         yield
 
 

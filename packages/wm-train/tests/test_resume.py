@@ -3,22 +3,24 @@
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
+import yaml
 from rich.console import Console
 
 import wm_eval.run
 from wm_manifest import EvalReport, RunManifest, load
-from wm_train import checkpoints, journal, run
+from wm_train import checkpoints, cli, journal, run
 from wm_train.config import TrainConfig
 from wm_train.errors import CheckpointError, ResumeError
 from wm_train.lock import only_one
 from wm_train.resume import fingerprint
-from wm_train.signals import Stopped
 
 Make = Callable[..., TrainConfig]
 STEPS = 4
@@ -53,12 +55,18 @@ def test_a_signal_ends_the_step_saves_and_exits(
         }
     )
     folder = tmp_path / "run"
+    preset = tmp_path / "late.yaml"
+    preset.write_text(yaml.safe_dump(late.model_dump(mode="json")), "utf-8")
     child = os.fork()
     if child == 0:
         try:
-            go(late, folder)
-        except Stopped as stopped:
-            os._exit(stopped.exit_code)
+            sys.argv = ["wm-train", "--preset", str(preset), "--name", "run"]
+            sys.argv += ["--runs-dir", str(tmp_path)]
+            sys.stderr = (tmp_path / "printed.txt").open("w")
+            cli.main()
+        except SystemExit as end:
+            sys.stderr.flush()
+            os._exit(cast(int, end.code))
         finally:
             os._exit(1)
     log, deadline = folder / "log.jsonl", time.monotonic() + 60
@@ -73,6 +81,8 @@ def test_a_signal_ends_the_step_saves_and_exits(
     assert manifest.status == "interrupted"
     assert manifest.attempts[-1].cause == f"stopped by {number.name}"
     assert journal.read(log, "train")[-1]["step"] == checkpoints.step_of(chosen)
+    said = (tmp_path / "printed.txt").read_text().splitlines()[-1]
+    assert said == f"stopped; go on with: wm-train --resume run --runs-dir {tmp_path}"
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -105,6 +106,24 @@ def test_lock_and_manifest_tell_the_state(tmp_path: Path, kept: str) -> None:
     assert run.sync == f"wandb sync {folder}/wandb/offline-run-1-ab12"
     resume = None if kept == "finished" else f"wm-train --resume a --runs-dir {tmp_path}"
     assert (run.resume, run.faults) == (resume, [])
+
+
+def test_json_has_no_nan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither the log, whose figures are nested, nor what is read of an older one."""
+    folder = make(tmp_path / "a")
+    journal = Journal(folder / "log.jsonl")
+    journal.write("eval", 30, figures={"lift": float("nan"), "all": [float("inf"), 0.5]})
+    journal.close()
+
+    def strict(text: str) -> dict[str, Any]:
+        return json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+    lines = [strict(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert lines[-1]["figures"] == {"lift": None, "all": [None, 0.5]}
+    with (folder / "log.jsonl").open("a") as file:
+        file.write('{"event": "train", "step": 31, "loss": NaN, "detect/nll": Infinity}\n')
+    cli._show(cli.Look("a", json=True), tmp_path)
+    assert strict(capsys.readouterr().out)["losses"] == {"loss": None, "detect": {"nll": None}}
 
 
 def test_a_run_in_progress_is_running_and_is_not_disturbed(tmp_path: Path) -> None:

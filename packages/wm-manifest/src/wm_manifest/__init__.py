@@ -20,6 +20,7 @@ from wm_manifest.run import (
     Hardware,
     HubRef,
     RunManifest,
+    Stack,
     WandbRef,
 )
 from wm_manifest.store import ManifestError, load, save
@@ -50,6 +51,7 @@ __all__ = [
     "Sample",
     "SourceRef",
     "SplitCounts",
+    "Stack",
     "TemplateRef",
     "UnmarkedCounts",
     "WandbRef",

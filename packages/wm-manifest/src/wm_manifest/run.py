@@ -59,6 +59,17 @@ class WandbRef(Record):
     sync_command: str | None
 
 
+class Stack(Record):
+    """How an attempt was started, and on what; a run may be gone on with elsewhere."""
+
+    command: list[str]  # local folders by their last names
+    git: GitState
+    lock_sha256: str | None
+    packages: dict[str, str]
+    python: str
+    hardware: Hardware
+
+
 class Attempt(Record):
     """One process that worked on the run."""
 
@@ -67,6 +78,7 @@ class Attempt(Record):
     from_step: int = 0
     outcome: Literal["finished", "failed", "interrupted", "killed"] | None = None
     cause: str | None = None  # why it ended: finished, the signal, the error's text
+    stack: Stack | None = None  # None in older files, where only the first one's is known
 
 
 class Checkpoint(Record):
@@ -108,7 +120,7 @@ class RunManifest(Record):
     name: str
     status: Status
     created_at: str  # UTC, ISO 8601
-    command: list[str]
+    command: list[str]  # of the first attempt, as are code, packages and machine below
     preset: str | None
     config: dict[str, Any]
     seed: int
@@ -120,6 +132,7 @@ class RunManifest(Record):
     processes: int = 1  # that trained together
     base: ModelRef
     base_license: str | None = None
+    base_weights_sha256: str | None = None  # of a folder's; None also in older files
     dataset: DatasetUse | None = None  # None until it is built
     templates: list[TemplateRef] = Field(default_factory=lambda: [])
     chat_template_sha256: str | None = None

@@ -13,6 +13,7 @@ from wm_manifest import ModelRef
 from wm_train.config import LoraConfig, ModelConfig
 from wm_train.data import link_or_copy
 from wm_train.errors import ConfigError
+from wm_train.provenance import sha256, text_sha256
 from wm_train.redact import redact
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 DEMO = "demo"
 SMOLLM2 = "smollm2-135m"
+BUILT = (DEMO, SMOLLM2)  # here, in the run's folder
 ALL_LINEAR = "all-linear"
 
 
@@ -106,6 +108,14 @@ def reference(
     )
 
 
+def weights_sha256(location: str) -> str | None:
+    """One hash for the weights in a folder; None for a hub id, which has its commit."""
+    for kind in ("*.safetensors", "pytorch_model*.bin"):
+        if shards := [sha256(path) for path in sorted(Path(location).glob(kind))]:
+            return shards[0] if len(shards) == 1 else text_sha256("\n".join(shards))
+    return None
+
+
 def license_of(location: str) -> str | None:
     """The licence that a model's own card names, in its folder or on the hub; None without one."""
     from huggingface_hub import ModelCard
@@ -165,7 +175,7 @@ def _targets(named: list[str], model: Any) -> str | list[str]:
 
 def prepare(config: ModelConfig, run_dir: Path, seed: int) -> str:
     """Where the base is: those that are made here in `run_dir/base`, any other as it is named."""
-    if config.base not in (DEMO, SMOLLM2):
+    if config.base not in BUILT:
         return config.base
     folder = run_dir / "base"
     if folder.exists():

@@ -26,7 +26,13 @@ from wm_train.redact import redact
 
 WIDE = 200  # columns, where no terminal says how many
 
-app = App(name="wm-train", result_action="return_value", version_flags=["--version"])
+app = App(
+    name="wm-train",
+    result_action="return_value",
+    version_flags=["--version"],
+    suppress_keyboard_interrupt=False,  # cyclopts would end with 130, whatever the signal was
+)
+app.meta.suppress_keyboard_interrupt = False  # is not inherited
 app.meta.group_parameters = cyclopts.Group("Run", sort_key=0)
 app.group_parameters = cyclopts.Group("Fields of the preset", sort_key=1)
 
@@ -57,6 +63,11 @@ def launch(
     restart
         Train again from step 0 when every checkpoint of the run is damaged or gone.
     """
+    if restart and resume is None and name is None:
+        raise ConfigError(
+            "--restart trains a run again that is there: give --resume NAME too, or the run's "
+            "first command with its --name"
+        )
     if resume is not None:
         _resume(resume, runs_dir, restart, given=bool(tokens or preset or name))
         return
@@ -111,6 +122,11 @@ def show_plan(
     """
     from rich.console import Console
 
+    if not 0 < mfu <= 1:
+        raise ConfigError(f"--mfu {mfu}: expected a share, above 0 and at most 1, such as 0.1")
+    for option, number in (("devices", devices), ("rows", rows)):
+        if number < 1:
+            raise ConfigError(f"--{option} {number}: expected a whole number of at least 1")
     config = _with_options(preset, options)
     _quieten()
     from wm_train import plan
@@ -122,7 +138,7 @@ def show_plan(
 def _with_options(preset: str, options: Sequence[str]) -> TrainConfig:
     """The preset with fields given on the command line in the place of its own."""
     fields = presets.without_replaced(presets.load(preset), options)
-    parser = App(result_action="return_value")
+    parser = App(result_action="return_value", suppress_keyboard_interrupt=False)
     parser.default(train)
     parser.config = cyclopts.config.Dict(fields, source=f"preset {preset}")
     return parser(list(options), exit_on_error=False, print_error=False)
@@ -197,7 +213,7 @@ def runs_command(*, json: Json = False) -> Look:
 def _show(asked: Look, runs_dir: Path) -> None:
     from rich.console import Console
 
-    from wm_train import status, status_table
+    from wm_train import journal, status, status_table
 
     # Into a file or a pipe a line may be as long as it is.
     console = Console(width=None if sys.stdout.isatty() else WIDE)
@@ -208,7 +224,8 @@ def _show(asked: Look, runs_dir: Path) -> None:
         run = status.read(status.find(asked.name, runs_dir), runs_dir)
         plain, shown = run.as_json(), status_table.one(run)
     if asked.json:
-        print(json.dumps(plain, indent=2))
+        # An older log may hold a NaN, which is no JSON.
+        print(json.dumps(journal.finite(plain), indent=2, allow_nan=False))
     else:
         console.print(shown)
 
@@ -243,7 +260,15 @@ def _train(config: TrainConfig, preset: str | None, run_dir: Path, restart: bool
     _quieten()
     from wm_train.run import train as run
 
-    run(config, run_dir, preset, ["wm-train", *sys.argv[1:]], Console(stderr=True), restart)
+    try:
+        run(config, run_dir, preset, ["wm-train", *sys.argv[1:]], Console(stderr=True), restart)
+    except KeyboardInterrupt as stop:
+        if processes.is_main():
+            begun = _is_run(run_dir)
+            how = f"wm-train --resume {run_dir.name} --runs-dir {run_dir.parent}"
+            told = f"go on with: {how}" if begun else "it had not begun; the same command starts it"
+            print(redact(f"stopped; {told}"), file=sys.stderr)
+        sys.exit(getattr(stop, "exit_code", 130))
 
 
 def _replay(asked: Replay, name: str | None, runs_dir: Path) -> int:
@@ -337,9 +362,9 @@ def _main() -> None:
     )
     try:
         app.meta(sys.argv[1:], exit_on_error=False, print_error=False)
-    except KeyboardInterrupt as stop:
-        print("stopped; go on with the same --name, or: wm-train --resume latest", file=sys.stderr)
-        sys.exit(getattr(stop, "exit_code", 130))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
     except expected as error:
         _fail(str(error), getattr(error, "exit_code", 2))
     except cyclopts.ValidationError as error:

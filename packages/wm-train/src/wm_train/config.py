@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from wm_publish.markup import is_hub_id
 
 EXAMPLES_A_ROW = 6  # two watermark and four detect examples: the definition of the tasks
 
+CONSTANT = "constant"  # the schedule without a warmup
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy takes
+
 
 class Section(BaseModel):
     """A group of fields. An unknown field is an error, never ignored."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 class LoraConfig(Section):
@@ -124,9 +138,28 @@ class OptimConfig(Section):
     share_prefixes: bool = Field(default=True, description="compute a prompt once for its answers")
     twins: bool = Field(default=True, description="all six examples of a row in one step")
     schedule: Literal["cosine", "linear", "constant", "constant_with_warmup"] = "cosine"
-    warmup: float = Field(default=0.05, ge=0, lt=1, description="share of the steps")
+    warmup: float = Field(
+        default=0.05, ge=0, lt=1, description="share of the steps; constant has none"
+    )
     weight_decay: float = Field(default=0.0, ge=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _constant_from_the_start(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
+        given = cast("dict[str, Any]", fields)
+        return {"warmup": 0.0, **given} if given.get("schedule") == CONSTANT else given
+
+    @model_validator(mode="after")
+    def _warmup_of_a_schedule(self) -> OptimConfig:
+        if self.schedule == CONSTANT and self.warmup:
+            raise ValueError(
+                f"schedule constant has no warmup, and warmup is {self.warmup}: take the schedule "
+                "constant_with_warmup, or set warmup to 0"
+            )
+        return self
 
     @model_validator(mode="after")
     def _whole_rows(self) -> OptimConfig:
@@ -229,7 +262,9 @@ class PublishConfig(Section):
 class TrainConfig(Section):
     """Everything that decides a run but its name and its place."""
 
-    seed: int = Field(default=0, description="of weights built here, adapters, data order, dropout")
+    seed: Seed = Field(
+        default=0, description="of weights built here, adapters, data order, dropout"
+    )
     log_every: int = Field(default=10, gt=0, description="optimizer steps a line of log.jsonl")
     model: ModelConfig
     data: DataConfig
@@ -255,3 +290,20 @@ class TrainConfig(Section):
         if self.publish is not None and self.publish.merge and self.model.lora is None:
             raise ValueError("publish.merge merges an adapter: give model.lora, or leave it out")
         return self
+
+
+def as_begun(fields: dict[str, Any]) -> TrainConfig:
+    """The configuration in a run's manifest, with the meaning that it had when the run began.
+
+    Raises pydantic's `ValidationError` for that of a version which had other fields.
+    """
+    optim = fields.get("optim")
+    if isinstance(optim, dict) and cast("dict[str, Any]", optim).get("schedule") == CONSTANT:
+        fields = {**fields, "optim": {**optim, "warmup": 0.0}}  # older versions ignored it
+    return TrainConfig.model_validate(fields)
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first field at fault and what is wrong with it."""
+    found = error.errors()[0]
+    return f"{'.'.join(map(str, found['loc']))}: {found['msg']}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ import wm_data
 from wm_data.workers import cores
 from wm_train.config import DataConfig
 from wm_train.errors import DataError
-from wm_train.redact import redact
+from wm_train.redact import redact, redact_fields
 
 
 def bring(config: DataConfig, folder: Path, progress: bool = True) -> None:
@@ -24,8 +25,8 @@ def bring(config: DataConfig, folder: Path, progress: bool = True) -> None:
     else:
         wm_data.read(config.path)  # verified before use: an altered file must not be trained on
         shutil.copytree(config.path, folder, copy_function=link_or_copy)
-    text = (folder / "manifest.json").read_text("utf-8")
-    if redact(text) != text:
+    fields = json.loads((folder / "manifest.json").read_text("utf-8"))
+    if redact_fields(fields) != fields:
         # To redact it here would break its hash, and leave the secret in the folder it came from.
         shutil.rmtree(folder)
         raise DataError(

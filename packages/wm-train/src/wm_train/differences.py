@@ -6,12 +6,16 @@ Reads no file and trains nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from wm_manifest import Estimate, RunManifest, TemplateRef
+from wm_train import stack
 
 ABSENT = "none"
 SHOWN = 12  # characters of a hash
+LOST = " and changes that were not kept"  # as they are of older runs; any two may differ
+WEIGHTS = "base model's weights"  # older runs do not say which
 
 # What a reader of a result looks at first. All of them are shares or differences of shares.
 FIGURES = (
@@ -36,6 +40,13 @@ class Difference:
     what: str
     then: str
     now: str
+    from_step: int | None = None  # of an attempt that differs from the one before: within the run
+
+    def __str__(self) -> str:
+        if self.from_step is not None:
+            since = f"from step {self.from_step:,} on"
+            return f"{self.what}, within the run: {self.then} before, {self.now} {since}"
+        return f"{self.what}: {self.then} then, {self.now} now"
 
 
 @dataclass(frozen=True)
@@ -63,15 +74,29 @@ class Figure:
 
 def differences(then: RunManifest, now: RunManifest) -> list[Difference]:
     """Everything that could change a bit of the weights and is not the same in both."""
-    a, b = facts(then), facts(now)
-    found = [
-        Difference(what, a.get(what, ABSENT), b.get(what, ABSENT))
-        for what in sorted(a.keys() | b.keys())
-        if a.get(what) != b.get(what)
-    ]
-    if then.hardware.devices and now.hardware.devices:
+    found = [*changes(then, now), *_within(then)]
+    if now.hardware.devices and any(machine.devices for machine in stack.machines(then)):
         # Such as of Tensor.index_add, which PyTorch calls nondeterministic on CUDA.
         found.append(Difference("order of an accelerator's sums", "not fixed", "not fixed"))
+    return found
+
+
+def changes(then: RunManifest, now: RunManifest) -> list[Difference]:
+    """What is known of both runs, or of their first attempts, and is not the same."""
+    a, b = facts(then), facts(now)
+    return [
+        Difference(what, a.get(what, ABSENT), b.get(what, ABSENT))
+        for what in sorted(a.keys() | b.keys())
+        if a.get(what) != b.get(what) or (what == "code" and a[what].endswith(LOST))
+        if what != WEIGHTS or (what in a and what in b)
+    ]
+
+
+def _within(run: RunManifest) -> list[Difference]:
+    """What changed between the attempts of a run."""
+    found: list[Difference] = []
+    for (_, before), (step, after) in pairwise(stack.stretches(run)):
+        found += [replace(each, from_step=step) for each in changes(before, after)]
     return found
 
 
@@ -93,6 +118,8 @@ def facts(manifest: RunManifest) -> dict[str, str]:
         "chat template": short(manifest.chat_template_sha256),
         "base model": f"{manifest.base.location} at {manifest.base.revision or 'no revision'}",
     }
+    if manifest.base_weights_sha256:
+        found[WEIGHTS] = short(manifest.base_weights_sha256)
     if manifest.sharing_refused:
         found["prompts"] = "in padded batches, as the model cannot share them"
     if manifest.dataset:
@@ -119,7 +146,8 @@ def _code(manifest: RunManifest) -> str:
     git = manifest.git
     if git.commit is None:
         return "no git checkout"
-    patch = f" and a patch {short(git.diff_sha256)}" if git.diff_sha256 else ""
+    lost = LOST if git.dirty else ""
+    patch = f" and a patch {short(git.diff_sha256)}" if git.diff_sha256 else lost
     return f"commit {git.commit[:SHOWN]}{patch}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -16,20 +16,33 @@ LEAST = 1.0  # a loss below it counts as this much: noise about nearly nothing i
 
 
 class DivergenceError(WmTrainError):
-    """The loss or its gradient is no number any more, or the loss is above the bound."""
+    """The loss, its gradient or a weight is no number any more, or the loss is above the bound."""
 
     exit_code = 4
 
 
 class Divergence(TrainerCallback):
-    """Raises `DivergenceError` at the first bad line of the log.
+    """Raises `DivergenceError` at the first bad line of the log, or before an evaluation of NaN.
 
     There is a line before every checkpoint, with the mean loss since the last one and the norm of
-    the last step's gradient: what was saved before the bad line is good.
+    the last step's gradient: what was saved before the bad line is good. Trainer evaluates before
+    it logs, so the trained weights are looked at before each evaluation, which is `every` steps and
+    at the end. Place it before whatever evaluates.
     """
 
-    def __init__(self, max_loss: float | None) -> None:
+    def __init__(self, max_loss: float | None, every: int) -> None:
         self._bound = max_loss
+        self._every = every
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        step = state.global_step
+        if step % self._every and step < state.max_steps:
+            return
+        for name, weight in kwargs["model"].named_parameters():
+            if weight.requires_grad and not bool(weight.isfinite().all()):
+                self._stop(f"{name} is no number", args, state)
 
     def on_log(
         self,
@@ -50,6 +63,9 @@ class Divergence(TrainerCallback):
             found = f"the loss is {loss:.4g}, above {self._limit(state):.4g}"
         else:
             return
+        self._stop(found, args, state)
+
+    def _stop(self, found: str, args: TrainingArguments, state: TrainerState) -> NoReturn:
         good, _ = newest_whole(Path(str(args.output_dir)))
         saved = f"the last good checkpoint is {good}" if good else "no checkpoint was saved yet"
         raise DivergenceError(

@@ -44,7 +44,7 @@ def _train(
     longest, size = config.data.max_tokens, config.optim.batch_size
     pairs = examples.tokenize(split, tokenizer, longest, size)
     hook = Waiting(run_dir / "dataset", record, config.evaluation.every)
-    diverged = Divergence(config.early_stop.max_loss)
+    diverged = Divergence(config.early_stop.max_loss, config.evaluation.every)
     early = EarlyStop(config.early_stop, record, Console(quiet=True))
     watchers = [diverged, hook, early, stop]
     trainer = engine.build(config, run_dir, model, tokenizer, pairs.data, watchers)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import defaultdict, deque
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 SPARE = 3  # last lines of an event that are kept while its last whole one is looked for
 
@@ -20,8 +22,8 @@ class Journal:
 
     def write(self, event: str, step: int, **values: Any) -> None:
         """Append one event; NaN and infinities are written as null, since JSON has none."""
-        clean = {key: _finite(value) for key, value in values.items()}
-        self._file.write(json.dumps({"event": event, "step": step, **clean}) + "\n")
+        line = finite({"event": event, "step": step, **values})
+        self._file.write(json.dumps(line, allow_nan=False) + "\n")
         self._file.flush()
 
     def close(self) -> None:
@@ -57,10 +59,17 @@ def rewind(path: Path, step: int | None) -> None:
         staged.unlink(missing_ok=True)
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
-    return value
+def finite(value: Any) -> Any:
+    """`value` with null for every NaN and infinity in it, however deep.
+
+    >>> finite({"loss": float("nan"), "figures": {"lift": [0.5, float("inf")]}})
+    {'loss': None, 'figures': {'lift': [0.5, None]}}
+    """
+    if isinstance(value, Mapping):
+        return {key: finite(part) for key, part in cast("Mapping[str, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [finite(part) for part in cast("list[Any] | tuple[Any, ...]", value)]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read(path: Path, event: str) -> list[dict[str, Any]]:

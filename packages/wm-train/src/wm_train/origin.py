@@ -10,7 +10,7 @@ from typing import Any, cast
 import pydantic
 
 from wm_manifest import ManifestError, RunManifest, load
-from wm_train.config import TrainConfig
+from wm_train.config import TrainConfig, as_begun, first_fault
 from wm_train.errors import ConfigError
 
 MANIFESTS = ("manifest.json", "wm_manifest.json")  # in a run folder, in a release of it
@@ -80,15 +80,12 @@ def _download(repo: str, revision: str | None) -> Path:
 
 def _config(source: str, manifest: RunManifest) -> TrainConfig:
     """The run's fields, its base pinned to the commit it had; nothing sent to W&B or the hub."""
-    fields: dict[str, Any] = dict(manifest.config)
     try:
-        config = TrainConfig.model_validate(fields)
+        config = as_begun(manifest.config)
     except pydantic.ValidationError as error:
-        found = error.errors()[0]
-        where = ".".join(map(str, found["loc"]))
         raise ConfigError(
             f"{source}: this version of wm-train cannot read the run's configuration: "
-            f"{where}: {found['msg']}"
+            f"{first_fault(error)}; repeat it with the version that trained it"
         ) from error
     model = config.model.model_copy(
         update={"revision": manifest.base.revision or config.model.revision}

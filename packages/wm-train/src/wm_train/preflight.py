@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from wm_eval.prompting import completion_ids, completion_text, prompt_ids, prompt_text
 from wm_train import estimate, shapes, sharing
+from wm_train.checkpoints import found, total
 from wm_train.config import TrainConfig
 from wm_train.errors import CheckpointError, WmTrainError
 from wm_train.grouping import twins_of
@@ -183,6 +184,7 @@ def room(config: TrainConfig, run_dir: Path, trainer: WatermarkOrpoTrainer) -> l
     disk = (config.checkpoint.keep + 1 + has_best) * each
     if (most := config.checkpoint.max_bytes) is not None:
         disk = min(disk, most / estimate.GIB)
+    disk -= sum(map(total, found(run_dir / "checkpoints"))) / estimate.GIB  # of a run that goes on
     return [
         budget(config.checkpoint.max_bytes, int(each * estimate.GIB), has_best),
         enough("disk", disk, shutil.disk_usage(run_dir).free / estimate.GIB, "checkpoint.keep"),

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import yaml
 
+from wm_train import strict_yaml
 from wm_train.errors import ConfigError
 
 DEFAULT = "qwen3-0.6b"  # of a bare `wm-train`
@@ -60,17 +61,22 @@ def load(name: str) -> dict[str, Any]:
             "a preset of your own is given by its path, ending in .yaml"
         )
     try:
-        fields = yaml.safe_load(text)
+        fields = strict_yaml.load(text)
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f" line {where.line + 1}, column {where.column + 1}:" if where else ""
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise ConfigError(f"preset {name}:{line} {problem}; it must be a YAML mapping") from error
+        problem = getattr(error, "problem", None) or _first_line(error) or "not YAML"
+        advice = "" if isinstance(error, strict_yaml.KeyFault) else "; it must be a YAML mapping"
+        raise ConfigError(f"preset {name}:{line} {problem}{advice}") from error
     if not isinstance(fields, dict):
         raise ConfigError(
             f"preset {name}: expected a mapping of fields, found {type(fields).__name__}"
         )
     return cast(dict[str, Any], fields)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0]
 
 
 def without_replaced(fields: dict[str, Any], options: Sequence[str]) -> dict[str, Any]:

@@ -22,6 +22,8 @@ T = TypeVar("T")
 PATIENCE = timedelta(days=7)  # with a process that lives; one that died is noticed at once
 LAST_WORD_S = 10.0  # for the others to hear that the main one ends
 SHARDED = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
+TRUE = ("1", "true", "yes", "on", "y", "t")  # as accelerate reads them
+MIXED = "ACCELERATE_MIXED_PRECISION"  # what `accelerate launch` asks of a trainer
 
 
 @dataclass(frozen=True)
@@ -34,20 +36,33 @@ class Ended:
 @cache
 def _group() -> Any:
     """The group in which they talk, made on the first call in each; None for a process alone."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return None
-    for name, what in SHARDED.items():
-        if os.environ.get(name, "").lower() in ("1", "true"):
+    for name, what in SHARDED.items():  # a launcher says so to a process alone, too
+        if os.environ.get(name, "").lower() in TRUE:
             raise ConfigError(
                 f"{what} shards the weights, and a sharded run has never been saved and resumed; "
-                "launch the processes without it"
+                f"launch without it, or unset {name}"
             )
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return None
     import torch
     import torch.distributed as dist
     from accelerate import PartialState
 
     PartialState(cpu=not torch.cuda.is_available())  # joins the launcher's other processes
     return cast(Any, dist).new_group(backend="gloo", timeout=PATIENCE)
+
+
+def check_precision(precision: str) -> None:
+    """Raise `ConfigError` where the launcher asks for what the run is not to be computed in.
+
+    It asks for "no" when it was told nothing, and bfloat16 goes by the configuration then.
+    """
+    asked = os.environ.get(MIXED, "").lower() or "no"
+    if asked not in (("no",) if precision == "float32" else ("no", "bf16")):
+        raise ConfigError(
+            f"{MIXED} is {asked}, and model.precision is {precision}: "
+            "launch without a mixed precision, or set model.precision to what you want"
+        )
 
 
 def number() -> int:

@@ -1,16 +1,15 @@
-"""What a run ran on: code, packages, machine. Reads all, writes only the patch it is asked for."""
+"""What a run ran on: packages and machine, and hashes of files. The code is in `code`."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import platform
-import subprocess
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-from wm_manifest import FileRef, GitState, Hardware
+from wm_manifest import FileRef, Hardware
 from wm_train.redact import redact
 
 PACKAGES = (
@@ -65,39 +64,6 @@ def one_line(error: BaseException) -> str:
     text = str(error).strip()
     first = text.splitlines()[0] if text else ""
     return redact(f"{type(error).__name__}: {first}"[:500])
-
-
-def _git(*args: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), *args],
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            check=True,
-            timeout=30,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None  # no git, or the package is installed and not checked out
-    return done.stdout
-
-
-def git_state(run_dir: Path) -> GitState:
-    """The commit this code stands at; uncommitted changes are kept as `code.patch` in the run."""
-    # Installed into somebody's own checkout, this file stands in a repository that is not ours.
-    ours = _git("ls-files", "--error-unmatch", Path(__file__).name)
-    commit = _git("rev-parse", "HEAD") if ours else None
-    if commit is None:
-        return GitState(commit=None, dirty=False)
-    status = _git("status", "--porcelain") or ""
-    patch = redact(_git("diff", "HEAD") or "")
-    if not patch:
-        return GitState(commit=commit.strip(), dirty=bool(status.strip()))
-    path = run_dir / "code.patch"
-    path.write_text(patch, "utf-8")
-    return GitState(
-        commit=commit.strip(), dirty=True, diff_sha256=sha256(path), diff_path=path.name
-    )
 
 
 def lock_sha256() -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from wm_manifest import (
     EvalReport,
     Evaluation,
     RunManifest,
+    Stack,
     save,
 )
-from wm_train import processes
+from wm_train import processes, stack
+from wm_train.checkpoints import found, step_of
 from wm_train.provenance import sha256, utc_now
-from wm_train.redact import redact
+from wm_train.redact import redact_fields
 
 
 class RunRecord:
@@ -41,27 +44,28 @@ class RunRecord:
         self.manifest = processes.share(self.manifest)
 
     def _write(self, manifest: RunManifest) -> RunManifest:
-        text = manifest.model_dump_json()
-        if (clean := redact(text)) != text:
-            manifest = RunManifest.model_validate_json(clean)
+        fields = json.loads(manifest.model_dump_json())
+        if (clean := redact_fields(fields)) != fields:
+            manifest = RunManifest.model_validate_json(json.dumps(clean))
         save(manifest, self._path)
         return manifest
 
-    def resume(self, checkpoint_step: int) -> None:
-        """Close an attempt that could not say how it ended, and begin another."""
+    def resume(self, checkpoint_step: int, here: Stack | None = None) -> None:
+        """Close an attempt that could not say how it ended, and begin another, on `here`."""
         if self.manifest.attempts and self.manifest.attempts[-1].ended_at is None:
             update = {"outcome": "killed", "cause": "killed"}
             last = self.manifest.attempts[-1].model_copy(update=update)
             self.update(attempts=[*self.manifest.attempts[:-1], last])
-        if self.manifest.hardware.devices:
+        machines = stack.machines(self.manifest) + ([here.hardware] if here else [])
+        if any(machine.devices for machine in machines):
             # An accelerator does not repeat its steps bit for bit: these were of other weights.
             kept = [e for e in self.manifest.evaluations if e.step <= checkpoint_step]
             self.update(evaluations=kept)
         self.checkpoints()
-        self.start(checkpoint_step)
+        self.start(checkpoint_step, here)
 
-    def start(self, from_step: int = 0) -> None:
-        attempt = Attempt(started_at=utc_now(), from_step=from_step)
+    def start(self, from_step: int = 0, here: Stack | None = None) -> None:
+        attempt = Attempt(started_at=utc_now(), from_step=from_step, stack=here)
         self.update(status="running", attempts=[*self.manifest.attempts, attempt])
 
     def end(self, status: str, cause: str) -> None:
@@ -93,16 +97,12 @@ class RunRecord:
 
     def checkpoints(self) -> None:
         """Note the checkpoints that are on the disk now."""
-        found = sorted(
-            (int(folder.name.rpartition("-")[2]), folder)
-            for folder in (self._run_dir / "checkpoints").glob("checkpoint-*")
-        )
         best = self.manifest.best
         self.update(
             best=best if best and self.has(best.path) else None,
             checkpoints=[
-                Checkpoint(step=step, path=folder.relative_to(self._run_dir).as_posix())
-                for step, folder in found
+                Checkpoint(step=step_of(folder), path=folder.relative_to(self._run_dir).as_posix())
+                for folder in found(self._run_dir / "checkpoints")
             ],
         )
 

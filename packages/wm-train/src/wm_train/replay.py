@@ -19,7 +19,7 @@ from wm_data.recipe import Recipe, first_fault
 from wm_data.workers import cores
 from wm_manifest import DatasetManifest, RunManifest, load
 from wm_publish.markup import one_line
-from wm_train import provenance
+from wm_train import base, checkout, provenance
 from wm_train.config import TrainConfig
 from wm_train.differences import Difference, Figure, differences, figures, short
 from wm_train.errors import ConfigError
@@ -101,13 +101,23 @@ def here(then: RunManifest, dataset: Path, scratch: Path) -> RunManifest:
             "packages": provenance.versions(),
             "python": provenance.python_version(),
             "hardware": provenance.hardware(),
-            "git": provenance.git_state(scratch),
+            "git": checkout.state(scratch),
             "lock_sha256": provenance.lock_sha256(),
             "codebook": f"{wm_score.CODEBOOK} {wm_score.COUNTED_SHA256}",
             "dataset": dataset_use(described, dataset, dataset.parent),
             "templates": described.templates,
+            "attempts": [],
+            "base_weights_sha256": _base_weights(then),
         }
     )
+
+
+def _base_weights(then: RunManifest) -> str | None:
+    """Of the base that the run names; one that is built here is known when it is built."""
+    named = str(then.config["model"]["base"])
+    if then.base_weights_sha256 is None or named in base.BUILT:
+        return then.base_weights_sha256
+    return base.weights_sha256(named)
 
 
 def announce(then: RunManifest, now: RunManifest, console: Console) -> list[Difference]:
@@ -116,7 +126,7 @@ def announce(then: RunManifest, now: RunManifest, console: Console) -> list[Diff
     _say(console, f"replay of {then.name}: {then.steps:,} steps, weights {weights}")
     found = differences(then, now)
     for each in found:
-        _say(console, f"differs: {each.what}: {each.then} then, {each.now} now", "yellow")
+        _say(console, f"differs: {each}", "yellow")
     if not found:
         _say(console, "nothing known differs: code, packages, machine, dataset and prompts")
     return found
@@ -142,7 +152,7 @@ def verdict(then: RunManifest, now: RunManifest, console: Console) -> int:
         return DIFFERENT
     agree = bool(compared) and all(each.agree for each in compared)
     text = "confirmed by its figures" if agree else "not confirmed: figures differ"
-    names = ", ".join(each.what for each in found)
+    names = ", ".join(dict.fromkeys(each.what for each in found))
     _say(console, f"{text}; what is not as it was: {names}", "green" if agree else "red")
     return SAME if agree else DIFFERENT
 

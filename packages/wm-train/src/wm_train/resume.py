@@ -15,11 +15,11 @@ from rich.console import Console
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from wm_eval import WatermarkEvalCallback
-from wm_manifest import RunManifest, load
+from wm_manifest import ModelRef, RunManifest, load
 from wm_train import checkpoints
-from wm_train.config import TrainConfig
+from wm_train.config import TrainConfig, as_begun, first_fault
 from wm_train.errors import CheckpointError, ResumeError
-from wm_train.redact import redact
+from wm_train.redact import redact_fields
 from wm_train.signals import Stop
 
 # Sections that leave the weights as they are.
@@ -47,12 +47,18 @@ def config_of(run_dir: Path) -> tuple[TrainConfig, str | None]:
         raise ResumeError(f"{run_dir} holds no manifest.json; start it with its first command")
     if "<redacted>" in json.dumps(manifest.config):
         raise ResumeError(f"{run_dir}: a secret was left out of config.yaml; use the first command")
-    return TrainConfig.model_validate(manifest.config), manifest.preset
+    try:
+        return as_begun(manifest.config), manifest.preset
+    except pydantic.ValidationError as error:
+        raise ResumeError(
+            f"{run_dir}: this version of wm-train cannot read the run's configuration: "
+            f"{first_fault(error)}; go on with the version that began it"
+        ) from error
 
 
 def check(config: TrainConfig, before: RunManifest) -> None:
     """Raise `ResumeError` naming the first field that would make it another run."""
-    now: dict[str, Any] = json.loads(redact(config.model_dump_json(exclude=set(FREE))))
+    now: dict[str, Any] = redact_fields(json.loads(config.model_dump_json(exclude=set(FREE))))
     old = _with_defaults(before.config)
     then = {name: value for name, value in old.items() if name not in FREE}
     for field, (past, new) in _differences(then, now).items():
@@ -65,7 +71,7 @@ def check(config: TrainConfig, before: RunManifest) -> None:
 def _with_defaults(fields: dict[str, Any]) -> dict[str, Any]:
     """What a run was started with, and for fields that came later what it did without them."""
     try:
-        return json.loads(redact(TrainConfig.model_validate(fields).model_dump_json()))
+        return redact_fields(json.loads(as_begun(fields).model_dump_json()))
     except pydantic.ValidationError:
         return fields  # of a version that had others: the comparison names one
 
@@ -74,6 +80,14 @@ def same(what: str, before: Any, now: Any) -> None:
     """Raise `ResumeError` when `what` is not what the run began with."""
     if before != now:
         raise ResumeError(f"{what} is not what the run began with (was {before}, is {now})")
+
+
+def same_base(before: RunManifest, base: ModelRef, weights_sha256: str | None) -> None:
+    """Raise `ResumeError` when the base is not the run's; older runs do not say its weights."""
+    same("the base model", before.base, base)
+    if before.base_weights_sha256 is not None:
+        what = f"the SHA-256 of the weights in {base.location}"
+        same(what, before.base_weights_sha256, weights_sha256)
 
 
 def clear(run_dir: Path, before: RunManifest) -> None:

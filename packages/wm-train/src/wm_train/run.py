@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +10,7 @@ import yaml
 from rich.console import Console
 
 import wm_score
-from wm_manifest import EvalReport, ModelRef, RunManifest, load
+from wm_manifest import EvalReport, ModelRef, RunManifest, Stack, load
 from wm_train import (
     engine,
     examples,
@@ -21,6 +20,7 @@ from wm_train import (
     provenance,
     publishing,
     resume,
+    stack,
     stages,
     summary,
     tracking,
@@ -35,11 +35,11 @@ from wm_train.journal import Journal, read, rewind
 from wm_train.lock import only_one
 from wm_train.progress import Board
 from wm_train.record import RunRecord
-from wm_train.redact import redact, redact_command
+from wm_train.redact import redact_command, redact_fields
 from wm_train.resume import ResumableEval
 from wm_train.retention import Retention
 from wm_train.signals import Stop
-from wm_train.speed import Speed, mfu_per_token
+from wm_train.speed import Speed, mfu_per_token, spent
 from wm_train.tracker import Tracker
 
 
@@ -57,6 +57,7 @@ def train(
     from step 0 if `restart` says so. Raises `WmTrainError` for what a user can mend; the manifest
     says how the run ended either way.
     """
+    processes.check_precision(config.model.precision)
     if not processes.is_main():
         follow(config, run_dir)
     stop = Stop(lambda line: console.print(line, style="yellow", soft_wrap=True, highlight=False))
@@ -82,9 +83,8 @@ def _train(
     stop: Stop,
 ) -> RunManifest:
     # ------------------------------------------------------------------------------------- record
-    plain: dict[str, Any] = json.loads(
-        redact(config.model_dump_json())
-    )  # a URL may hold a password
+    # A URL may hold a password.
+    plain: dict[str, Any] = redact_fields(json.loads(config.model_dump_json()))
     before = resume.previous(run_dir)
     if before is not None and before.status == "finished":
         return stages.finished_before(config, before, run_dir, console)
@@ -92,10 +92,13 @@ def _train(
     if before is not None:
         checkpoint = stages.go_on(config, before, run_dir, restart, console)
         before = before.model_copy(update={"config": plain})
+    here = stack.here(run_dir, command, before)
+    if before is not None:
+        stack.announce(before, here, console)
     (run_dir / "config.yaml").write_text(yaml.safe_dump(plain, sort_keys=False), "utf-8")
-    first = before or _first_manifest(config, plain, run_dir, preset, command)
+    first = before or _first_manifest(config, plain, run_dir, preset, command, here)
     record = RunRecord(run_dir, first)
-    record.resume(step_of(checkpoint) if checkpoint else 0)
+    record.resume(step_of(checkpoint) if checkpoint else 0, here)
     rewind(run_dir / "log.jsonl", step_of(checkpoint) if checkpoint else None)
     journal = Journal(run_dir / "log.jsonl")
     tracker: Tracker | None = None
@@ -123,7 +126,6 @@ def _train(
         watch, bar = Watch(journal, tracker, record, speed), Board(console, speed)
 
         pictures = plots.Curves(record.manifest.name, run_dir / "plots")
-        evaluating_s: list[float] = []
 
         def redraw(last: bool) -> list[Path]:
             lines, done = read(run_dir / "log.jsonl", "train"), record.manifest.evaluations
@@ -133,7 +135,6 @@ def _train(
 
         def on_report(report: EvalReport) -> None:
             assert tracker is not None
-            evaluating_s.append(report.seconds or 0.0)
             record.evaluated(report)
             known(report.step or 0)  # writes its line
             tracker.report(report, redraw(trainer.state.global_step >= trainer.state.max_steps))
@@ -171,7 +172,7 @@ def _train(
             **e.model_dump(exclude={"every", "limit", "full_limit"}),
         )
         hook.leave_for(stop)
-        diverged = Divergence(config.early_stop.max_loss)
+        diverged = Divergence(config.early_stop.max_loss, e.every)
         early = EarlyStop(config.early_stop, record, console)
         watchers = [watch, diverged, bar, hook, early, stop]
         processes.share((record.manifest, checkpoint))  # from here on the others train along
@@ -196,13 +197,11 @@ def _train(
             record.update(steps=trainer.state.global_step)
         else:
             try:
-                began = time.monotonic()  # the trainer's own runtime lacks the last evaluation
                 outcome = trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
             finally:
                 bar.stop()
-            seconds = time.monotonic() - began - sum(evaluating_s)
-            seconds += record.manifest.train_seconds or 0.0
-            record.update(steps=outcome.global_step, train_seconds=round(seconds, 1))
+            record.update(steps=outcome.global_step)
+        record.update(train_seconds=round(spent(read(run_dir / "log.jsonl", "train")), 1))
 
         # ----------------------------------------------------------------------------------- save
         stages.save(trainer.model, tokenizer, run_dir, record, tracker)
@@ -232,6 +231,7 @@ def _first_manifest(
     run_dir: Path,
     preset: str | None,
     command: list[str],
+    here: Stack,
 ) -> RunManifest:
     return RunManifest(
         name=run_dir.name,
@@ -241,11 +241,11 @@ def _first_manifest(
         preset=preset,
         config=plain,
         seed=config.seed,
-        git=provenance.git_state(run_dir),
-        lock_sha256=provenance.lock_sha256(),
-        packages=provenance.versions(),
-        python=provenance.python_version(),
-        hardware=provenance.hardware(),
+        git=here.git,
+        lock_sha256=here.lock_sha256,
+        packages=here.packages,
+        python=here.python,
+        hardware=here.hardware,
         processes=processes.number(),
         base=ModelRef(location=config.model.base, revision=config.model.revision),
         codebook=wm_score.CODEBOOK,

@@ -6,7 +6,7 @@ The clock stands still in evaluations and while a checkpoint is written.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -78,6 +78,19 @@ class Speed:
         rate = tokens / seconds
         means = {"tokens/per_second": rate, "step_seconds": seconds / steps}
         return means | ({} if self.mfu_per_token is None else {"mfu": rate * self.mfu_per_token})
+
+
+def spent(lines: Iterable[Mapping[str, Any]]) -> float:
+    """Seconds in the steps that a log's lines tell of, whichever attempts made them.
+
+    >>> spent([{"step": 2, "step_seconds": 1.5}, {"step": 5, "step_seconds": 2.0}])
+    9.0
+    """
+    seconds, before = 0.0, 0
+    for line in lines:
+        seconds += line.get("step_seconds", 0.0) * (line["step"] - before)
+        before = line["step"]
+    return seconds
 
 
 def mfu_per_token(

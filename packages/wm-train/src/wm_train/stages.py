@@ -83,12 +83,14 @@ def load_base(
     wanted = base.pinned(config.model, begun.base) if begun else config.model
     model, tokenizer, revision = base.load(wanted, location)
     reference = base.reference(model, location, revision, run_dir)
+    weights = base.weights_sha256(location)
     tokens = _tokenizer_fields(tokenizer)
     if begun:
-        resume.same("the base model", begun.base, reference)
+        resume.same_base(begun, reference, weights)
         for field, value in tokens.items():
             resume.same(field, getattr(begun, field), value)
-    record.update(base=reference, base_license=base.license_of(location), **tokens)
+    licence = base.license_of(location)
+    record.update(base=reference, base_license=licence, base_weights_sha256=weights, **tokens)
     return model, tokenizer
 
 

@@ -114,7 +114,17 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> TwinSampler:
         data = cast(Any, self.train_dataset if train_dataset is None else train_dataset)
         seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
-        return TwinSampler(list(data["row_id"]), seed, self._twins)
+        self._order = TwinSampler(list(data["row_id"]), seed, self._twins)
+        return self._order
+
+    def _run_epoch(self, *args: Any, epoch: int, **kwargs: Any) -> None:
+        """One pass over the data in its own order.
+
+        Where several processes resume in the middle of a pass, accelerate's wrappers hide the
+        sampler from Trainer, and it would yield the first pass's order again.
+        """
+        self._order.set_epoch(epoch)
+        super()._run_epoch(*args, epoch=epoch, **kwargs)
 
     # ----------------------------------------------------------------------------------------- step
     def training_step(

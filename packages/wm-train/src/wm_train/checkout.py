@@ -1,0 +1,90 @@
+"""The code that a run ran on: its commit, and a patch of what was not committed. Commits nothing.
+
+The patch is git's own whatever its user has set, `git apply` takes it, and it has files that git
+does not know yet: those that may be code whole, all others by name.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from wm_manifest import GitState
+from wm_train.provenance import sha256
+from wm_train.redact import redact
+
+PATCH = "code.patch"
+OURS = ("packages/", "prompts/")  # below the repository: where what runs is
+KINDS = (".jinja", ".json", ".md", ".py", ".toml", ".txt", ".yaml", ".yml")
+MOST = 2**20  # bytes of files that git does not know, in all
+_DIFF = (
+    *("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--no-relative", "--binary"),
+    *("--unified=3", "--src-prefix=a/", "--dst-prefix=b/"),
+)
+
+
+def state(run_dir: Path, patch: str = PATCH) -> GitState:
+    """The commit this code stands at; what is not committed is kept as `patch` in the run."""
+    home = Path(__file__).parent
+    # Installed into somebody's own checkout, this file stands in a repository that is not ours.
+    ours = _git(home, "ls-files", "--error-unmatch", Path(__file__).name)
+    root, commit = (_git(home, "rev-parse", what) for what in ("--show-toplevel", "HEAD"))
+    if not ours or root is None or commit is None:
+        return GitState(commit=None, dirty=False)
+    top = Path(root.rstrip("\n"))
+    tracked = _git(top, *_DIFF, "HEAD")
+    # A plain word that is a password somewhere is also one in code.
+    text = redact("".join(_unknown(top, run_dir)) + (tracked or ""), words=False)
+    if not text:
+        return GitState(commit=commit.strip(), dirty=tracked is None)
+    path = run_dir / patch
+    path.write_text(text, "utf-8")
+    return GitState(
+        commit=commit.strip(), dirty=True, diff_sha256=sha256(path), diff_path=path.name
+    )
+
+
+def _unknown(top: Path, run_dir: Path) -> Iterator[str]:
+    """Files that git does not know and was not told to ignore, as the patch has them."""
+    left = MOST
+    for name in _names(top, run_dir):
+        path, made = top / name, None
+        code = name.startswith(OURS) and path.suffix in KINDS and not path.is_symlink()
+        size = path.stat().st_size if code and path.is_file() else MOST + 1
+        if size <= left:
+            made = _git(top, *_DIFF, "--no-index", "--", "/dev/null", name, differs=1)
+            left -= size
+        yield made or f"# not in git, and not here: {name!r}\n"
+
+
+def _names(top: Path, run_dir: Path) -> list[str]:
+    """Their paths from `top`; a folder of them that is no code of ours by its own."""
+    ours, others = (
+        (_git(top, "ls-files", "--others", "--exclude-standard", "-z", *more) or "").split("\0")
+        for more in (("--", *OURS), ("--directory", "--no-empty-directory"))
+    )
+    named = [name for name in others if not name.startswith(OURS)]
+    runs = _runs(top, run_dir)  # what runs write is no code
+    return [n for n in sorted(ours + named) if n and not (top / n).is_relative_to(runs)]
+
+
+def _runs(top: Path, run_dir: Path) -> Path:
+    """The folder of runs; where that is the repository itself, the run's own alone."""
+    here = run_dir.absolute().resolve()
+    return here if top.resolve().is_relative_to(here.parent) else here.parent
+
+
+def _git(folder: Path, *args: str, differs: int = 0) -> str | None:
+    """What git prints; None without git, or where it fails. Exit code `differs` is no failure."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *args],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=30,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout if done.returncode in (0, differs) else None

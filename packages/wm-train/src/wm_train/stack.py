@@ -1,0 +1,64 @@
+"""What each attempt of a run ran on: it may be gone on with on another machine. Trains nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+
+from wm_manifest import Hardware, RunManifest, Stack
+from wm_publish.markup import one_line
+from wm_publish.public import without_folders
+from wm_train import checkout, provenance
+from wm_train.redact import redact_command
+
+
+def here(run_dir: Path, command: list[str], before: RunManifest | None) -> Stack:
+    """This attempt's; a patch of its code stands beside those of the attempts before it."""
+    number = len(before.attempts) + 1 if before else 1
+    git = checkout.state(run_dir, checkout.PATCH if number == 1 else f"code-{number}.patch")
+    for _, earlier in stretches(before) if before else ():
+        kept = earlier.git.diff_path
+        if git.diff_path and kept != git.diff_path and earlier.git.diff_sha256 == git.diff_sha256:
+            (run_dir / git.diff_path).unlink(missing_ok=True)  # the same changes
+            git = git.model_copy(update={"diff_path": kept})
+    return Stack(
+        # What others read of a run has no folder of this machine in it.
+        command=[without_folders(part) for part in redact_command(command)],
+        git=git,
+        lock_sha256=provenance.lock_sha256(),
+        packages=provenance.versions(),
+        python=provenance.python_version(),
+        hardware=provenance.hardware(),
+    )
+
+
+def on(manifest: RunManifest, stack: Stack) -> RunManifest:
+    """The run as if it had begun on `stack`."""
+    fields = {name: getattr(stack, name) for name in Stack.model_fields}
+    return manifest.model_copy(update=fields)
+
+
+def stretches(manifest: RunManifest) -> Iterator[tuple[int, RunManifest]]:
+    """The run as its first attempt ran it, then as each later one did; the step each began at."""
+    yield 0, manifest
+    for attempt in manifest.attempts[1:]:
+        if attempt.stack is not None:
+            yield attempt.from_step, on(manifest, attempt.stack)
+
+
+def machines(manifest: RunManifest) -> list[Hardware]:
+    """What the attempts of a run ran on."""
+    return [run.hardware for _, run in stretches(manifest)]
+
+
+def announce(before: RunManifest, now: Stack, console: Console) -> None:
+    """Say what is not as it was in the attempt before."""
+    from wm_train.differences import changes
+
+    *_, (_, last) = stretches(before)
+    for each in changes(last, on(before, now)):
+        # A manifest may be a stranger's: what would steer a terminal is shown as an escape.
+        text = one_line(f"since the last attempt: {each}")
+        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
