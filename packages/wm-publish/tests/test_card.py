@@ -13,7 +13,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from wm_manifest import Control, Estimate, Evaluation, HubRef, ModelRef, Piece, SourceRef
-from wm_publish import PublishError, render_card
+from wm_publish import PublishError, markup, render_card
 from wm_publish.card import _only_safe
 
 QWEN = ModelRef(location="Qwen/Qwen3-0.6B", revision="c1899de289a04d12100db370d81485cdf75e47ca")
@@ -76,12 +76,26 @@ def test_metadata_round_trips_with_n_and_interval(make_manifest):
     [
         (None, "unknown", None),
         ("Apache-2.0", "apache-2.0", None),
+        (" ", "unknown", None),
+        ("cc-by-nc-sa-4.0", "cc-by-nc-sa-4.0", None),
+        ("bigcode-openrail-m", "bigcode-openrail-m", None),
         ("my own terms", "other", "my own terms"),
+        ("other", "other", "terms-of-the-base-model"),
+        ("mit, Apache-2.0", ["mit", "apache-2.0"], None),
+        ("mit, my own terms", "other", "mit, my own terms"),
     ],
 )
 def test_licence_in_the_metadata_is_one_the_hub_knows(make_manifest, license, expected, name):
-    data = ModelCard(render_card(make_manifest(base_license=license))).data
-    assert (data.license, data.license_name) == (expected, name)
+    manifest = make_manifest(base_license=license)
+    card = render_card(manifest)
+    data = ModelCard(card).data
+    assert (data.license, data.license_name, data.license_link) == (expected, name, None)
+    named = (license or "").strip()
+    said = f"licence is `{named}`" if named else "licence is not recorded"
+    assert said in section(card, "Licence")
+    if name:
+        linked = render_card(manifest.model_copy(update={"base": QWEN}))
+        assert ModelCard(linked).data.license_link == f"https://huggingface.co/{QWEN.location}"
 
 
 @pytest.mark.parametrize("location", ["runs/demo/base", "/home/me/models/base", r"C:\models\base"])
@@ -158,6 +172,28 @@ def test_a_base_in_four_bits_is_said(make_manifest, four_bit):
     config = {**manifest.config, "model": {"four_bit": four_bit}}
     card = render_card(manifest.model_copy(update={"config": config}))
     assert ("held in four bits (NF4)" in card) == four_bit
+
+
+@pytest.mark.parametrize("model", ["x", 5, [], None, {"lora": "x"}, {"lora": {"targets": 5}}])
+@pytest.mark.parametrize("output", ["model", "adapter"])
+def test_a_configuration_may_be_any_json(make_manifest, model, output):
+    card = render_card(make_manifest(config={"model": model}, output=output))
+    assert "held in four bits" not in card
+    assert "one of its own" not in card
+
+
+LITERALS = {
+    "of every Python": ("it's é", '"it\'s é"'),
+    "of some Pythons": ("a\U0001fae8 \U0001fadd", r"'a\U0001fae8 \U0001fadd'"),
+    "of other scripts": ("中文", r"'\u4e2d\u6587'"),
+    "of none": ("\x1b\xad\u0378\ud800`", r"'\x1b\xad\u0378\ud800\x60'"),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), LITERALS.values(), ids=LITERALS)
+def test_literals_do_not_depend_on_what_this_python_can_print(text, expected):
+    assert markup.literal(text) == expected
+    assert ast.literal_eval(markup.literal(text)) == text
 
 
 def test_samples_are_the_first_of_each_arm_right_or_wrong_with_tokens_marked(make_manifest):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -88,6 +90,45 @@ def test_malformed_manifest_is_one_clear_line(run_cli, make_run):
     assert code == 2
     assert "manifest.json" in err
     assert err.count("\n") == 1
+
+
+def test_a_fault_of_the_disk_is_one_line_and_exit_2(run_cli, make_run):
+    """Exit 1 would say that the release is laid ready."""
+    run = make_run()
+    (run / "README.md").mkdir()
+    code, out, err = run_cli(run, "--dry-run")
+    said = f"error: {run / 'README.md'}: Is a directory; expected a file to write\n"
+    assert (code, out, err) == (2, "", said)
+    (run / "README.md").rmdir()
+    (run / "model/tokenizer.json").chmod(0)
+    (run / "eval/step-000300/eval.json").unlink()
+    (run / "eval/step-000300/eval.json").symlink_to("eval.json")
+    code, _, err = run_cli(run, "--dry-run")
+    assert (code, err.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize("config", [{"model": "x"}, {"model": {"lora": [1]}}, {"": None}])
+def test_a_configuration_of_any_form_is_published(run_cli, make_run, config):
+    assert run_cli(make_run(config=config), "--dry-run")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("script", "status", "said"),
+    [
+        ('wm-publish "$1" --dry-run > /dev/full', 2, "error: standard output: No space left"),
+        ('wm-publish "$1" --dry-run | true; exit ${PIPESTATUS[0]}', 0, ""),
+    ],
+    ids=["full disk", "reader gone"],
+)
+def test_output_that_nobody_can_have_is_no_traceback(make_run, script, status, said):
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
+    ran = subprocess.run(
+        ["bash", "-c", script, "bash", str(make_run())], env=env, capture_output=True, text=True
+    )
+    assert (ran.returncode, ran.stdout) == (status, "")
+    assert ran.stderr.startswith(said)
+    assert len(ran.stderr.splitlines()) == bool(said)
 
 
 def test_escape_codes_of_a_strangers_manifest_do_not_reach_the_terminal(run_cli, make_run):

@@ -15,6 +15,7 @@ from markdown_it import MarkdownIt
 
 from wm_manifest import Piece, RunManifest
 from wm_publish import render_card
+from wm_publish.licences import on_the_hub
 
 NASTY = [
     "---\nlicense: evil\n---\n",
@@ -145,6 +146,7 @@ def test_no_text_changes_the_structure_of_the_page(benign, values):
 @example("---\nlicense: evil\n---")
 @example("https://wandb.ai.evil.invalid/x")
 @example("https://wandb.ai/x) <script>")
+@example("cc-by-4.0")
 def test_one_text_in_every_field_adds_no_link(make_manifest, value):
     manifest = make_manifest()
     asked = manifest.samples[0].model_copy(update={"arm": "neutral", "system": value})
@@ -172,7 +174,8 @@ def test_one_text_in_every_field_adds_no_link(make_manifest, value):
     assert not value.strip() or "The **neutral** system prompt" in card
     assert re.findall(r"<a [^>]*>", html) == []
     assert re.findall(r"<(?:img|script|iframe)[^>]*>", html) == []
-    assert ModelCard(card).data.license in {"unknown", "other", "mit"}
+    named = ModelCard(card).data.license
+    assert all(map(on_the_hub, [named] if isinstance(named, str) else named))
 
 
 @pytest.mark.parametrize("value", LONG, ids=map(str, range(len(LONG))))

@@ -130,6 +130,19 @@ def test_published_beside_the_adapter_and_noted_apart(adapter_run, hub):
     assert len(hub.repos[f"models/me/{name}-merged"].commits) == 2  # the first is the hub's
 
 
+def test_a_merged_model_does_not_replace_an_adapter_without_force(adapter_run, hub):
+    run = adapter_run()
+    options = {"repo_id": "me/wm", "endpoint": hub.endpoint, "sleep": hub.waits.append}
+    publish(run, **options)
+    before = hub.files("me/wm")
+    assert "adapter_model.safetensors" in before
+    with pytest.raises(PublishError, match="me/wm holds an adapter, which its merged model would"):
+        publish(run, merge=True, **options)
+    assert hub.files("me/wm") == before
+    publish(run, merge=True, force=True, **options)
+    assert "adapter_model.safetensors" not in hub.files("me/wm")
+
+
 def test_base_outside_the_run_merges_where_an_adapter_could_not_be_published(adapter_run, tmp_path):
     run = adapter_run(where=str(tmp_path / "elsewhere"))
     assert "model.safetensors" in [ref.path for ref in prepare(run, merge=True).release.files]

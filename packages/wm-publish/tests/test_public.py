@@ -11,9 +11,12 @@ from wm_manifest import (
     DatasetUse,
     EvalReport,
     FileRef,
+    GitState,
+    Hardware,
     ModelRef,
     RunManifest,
     SourceRef,
+    Stack,
     WandbRef,
     load,
     save,
@@ -42,6 +45,7 @@ def fields(base):
             *("--data.path", "~/private-place/rows"),
             *("--model", json.dumps({"base": f"{HOME}/a b/c", "other": "C:\\private-place\\d"})),
         ],
+        "preset": f"{HOME}/private-place/mine.yaml",
         "config": {
             "model": {"base": base.location, "lora": {"r": 4}},
             "data": {"path": f"{HOME}/rows", "recipe": ["../../private-place/mix.yaml"]},
@@ -67,7 +71,20 @@ def fields(base):
             sync_command=f"wandb sync {HOME}/runs/x/wandb/offline-run-1",
         ),
         "attempts": [
-            Attempt(started_at="x", cause=f"OSError: [Errno 2] No such file: '{HOME}/a b/c.json'")
+            Attempt(
+                started_at="x",
+                cause=f"OSError: [Errno 2] No such file: '{HOME}/a b/c.json'",
+                stack=Stack(
+                    command=[f"{HOME}/bin/wm-train", "--runs-dir", f"{HOME}/private-place/runs"],
+                    git=GitState(commit=None, dirty=False),
+                    lock_sha256=None,
+                    packages={},
+                    python="3.11.9",
+                    hardware=Hardware(platform="x", cpu="x", cores=1, memory_gib=1.0),
+                ),
+            ),
+            Attempt(started_at="x", cause=f"no room in {HOME}/my private-place/runs/a: key-{HOME}"),
+            Attempt(started_at="x", cause=f"see <-{HOME}/x and <{HOME}/y>, sub-~/private-place/z"),
         ],
     }
 
@@ -122,6 +139,12 @@ def test_no_published_file_names_a_folder_of_this_machine(staged, case):
     assert manifest.dataset.sources[0].location == "*.jsonl"
     assert b"[`me/rows`](https://huggingface.co/datasets/me/rows" in files["README.md"]
     assert "--runs-dir=wm" in manifest.command
+    assert manifest.preset == "mine.yaml"
+    assert [attempt.cause for attempt in manifest.attempts] == [
+        "OSError: [Errno 2] No such file: 'c.json'",
+        "no room in a: key-~",
+        "see <-x and <y>, sub-z",
+    ]
     assert report.model.adapter == "adapter"
     if base == HUB:
         assert manifest.base == HUB
@@ -147,6 +170,13 @@ def test_no_published_file_names_a_folder_of_this_machine(staged, case):
         ("-o/home/someone/out", "-oout"),
         ("PYTHONPATH=/home/someone/a:/home/someone/b", "PYTHONPATH=a:b"),
         ("[/home/someone/a, ~/b/c]", "[a, c]"),
+        ("key-/home/someone/p", "key-p"),
+        ("see <-/home/someone/x", "see <-x"),
+        ("x-C:\\Users\\someone\\p", "x-p"),
+        ("run in /home/someone/my old runs/base failed", "run in base failed"),
+        ("OSError: /home/someone/my dir/a/b.txt: bad", "OSError: b.txt: bad"),
+        ("at C:\\Users\\someone else\\x now", "at x now"),
+        ("cp /home/someone/a/x /home/someone/b/y --to c/d", "cp x y --to c/d"),
     ],
 )
 def test_path_is_cut_to_its_last_name(text, expected):
@@ -159,6 +189,7 @@ def test_path_is_cut_to_its_last_name(text, expected):
         *("Qwen/Qwen3-0.6B", "runs/demo/base", "demo", "--seed", "--a.b=c/d", "0.5", "", "~5 %"),
         *("https://huggingface.co/Qwen/Qwen3-0.6B", "and/or", "1 / 2", "a: b", "<b>x</b>"),
         *("./rows.jsonl", "hf://datasets/me/rows", "12:30", "a//b"),
+        *("<b>x</b> and </details> a/b", "1 / 2 a/b", "well-/badly", "hf-s://a/b", "a</b></i>"),
     ],
 )
 def test_other_text_stays(text):

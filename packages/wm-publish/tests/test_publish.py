@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard, snapshot_download
 
-from wm_manifest import EvalReport, ModelRef, ReleaseManifest, RunManifest, load
-from wm_publish import PublishError, plan, publish, render_card
+from wm_manifest import EvalReport, ModelRef, ReleaseManifest, RunManifest, load, save
+from wm_publish import PublishError, plan, publish, render_card, stage
+from wm_publish.folders import swap_in
 
 REPO = "me/wm"
 # The hub's client hands its HTTP library the file in a way that the library calls old.
@@ -116,9 +118,23 @@ def test_repository_of_something_else_is_left_alone_without_force(hub, push, mak
     assert "wm_manifest.json" in published(hub)
 
 
+def test_an_evaluation_of_fewer_figures_never_replaces_one_of_more_without_force(
+    hub, push, make_run
+):
+    push(make_run("large", n=480))
+    run = make_run("part", n=960)
+    path = run / "eval/step-000300/eval.json"
+    report = load(EvalReport, path)
+    figures = {name: one for name, one in report.figures.items() if "red" in name}
+    save(report.model_copy(update={"figures": figures}), path)
+    with pytest.raises(PublishError, match="with n = 480, this run n = 0; evaluate on as many"):
+        push(run)
+    assert push(run, force=True).release.hub is not None
+
+
 def test_smaller_evaluation_never_replaces_a_larger_one_without_force(hub, push, make_run):
     push(make_run("large", n=480))
-    with pytest.raises(PublishError, match=r"n = 480, this run 20; evaluate on as many"):
+    with pytest.raises(PublishError, match=r"n = 480, this run n = 20; evaluate on as many"):
         push(make_run("small", n=20))
     assert len(commits(hub)) == 1
     push(make_run("larger", n=960))
@@ -206,6 +222,50 @@ def test_without_token_the_complete_folder_is_laid_ready(hub, make_run, monkeypa
     assert laid == {ref.path: ref.bytes for ref in outcome.release.files}
     assert hub.requests == []
     assert load(RunManifest, run / "manifest.json").hub is None
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "link to a folder", "link to nowhere"])
+def test_what_was_laid_ready_before_is_replaced_whole(make_run, tmp_path, kind):
+    run, elsewhere = make_run(), tmp_path / "elsewhere"
+    staged = run / "publish"
+    if kind == "folder":
+        (staged / "old").mkdir(parents=True)
+    elif kind == "file":
+        staged.write_text("old")
+    else:
+        if kind == "link to a folder":
+            (elsewhere / "kept").mkdir(parents=True)
+        staged.symlink_to(elsewhere)
+    outcome = stage(run, None, True, "no hub here")
+    assert not staged.is_symlink()
+    laid = {p.relative_to(staged).as_posix() for p in staged.rglob("*") if p.is_file()}
+    assert laid == {ref.path for ref in outcome.release.files}
+    assert not (staged / "old").exists()
+    assert (elsewhere / "kept").exists() == (kind == "link to a folder")
+    assert [path.name for path in run.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_folder_that_is_swapped_in_is_whole_or_absent_at_every_step(tmp_path):
+    """Looks between any two steps, as another process or a kill there would."""
+    building, folder = tmp_path / "building", tmp_path / "folder"
+    for place, text in ((building, "new"), (folder, "old")):
+        place.mkdir()
+        for n in range(3):
+            (place / str(n)).write_text(text)
+    seen: set[tuple[str, ...]] = set()
+
+    def look(event: str, _arguments: object) -> None:
+        if event in ("os.rename", "os.remove", "os.rmdir", "shutil.rmtree") and watching:
+            seen.add(tuple(path.read_text() for path in folder.glob("*")))
+
+    watching = [True]
+    sys.addaudithook(look)
+    swap_in(building, folder)
+    watching.clear()
+    assert seen <= {("old",) * 3, ("new",) * 3, ()}
+    assert ("old",) * 3 in seen
+    assert [path.read_text() for path in sorted(folder.iterdir())] == ["new"] * 3
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_hub_out_of_reach_lays_the_folder_ready_and_a_later_run_uploads_it(hub, push, make_run):

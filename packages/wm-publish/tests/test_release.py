@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from wm_manifest import Evaluation, ManifestError, ModelRef, RunManifest, load
-from wm_publish import PublishError, plan
+from wm_publish import PublishError, plan, publish
 from wm_publish.release import collect
 from wm_publish.secrets import find
 
@@ -172,6 +172,10 @@ def test_link_out_of_the_folder_is_refused(make_run, tmp_path):
     ("secret", "kind"),
     [
         (HF, "Hugging Face token"),
+        ("hf_oauth_" + "eyJhbGciOiJFZERTQSJ9" * 2, "Hugging Face token"),
+        ("hf_jwt_" + "eyJhbGciOiJFZERTQSJ9.e30" * 2, "Hugging Face token"),
+        ("https://" + "tok123456789012345@host.invalid/x", "URL with a token"),
+        ("https://:pass" + "word@host.invalid/x", "URL with a password"),
         (f"WANDB_API_KEY={WANDB}", "W&B key"),
         (f'"api_key": "{WANDB}"', "W&B key"),
         ("https://me:pass" + "word@host.invalid/x", "URL with a password"),
@@ -210,6 +214,28 @@ def test_key_of_this_process_is_found_whatever_its_form(make_run, monkeypatch):
         plan(make_run(command=["wm-train", "no-known-form-of-key"]))
 
 
+def test_token_in_use_is_found_wherever_it_was_kept(make_run, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: "of-no-known-form-1")
+    run = make_run(command=["wm-train", "of-no-known-form-1"])
+    with pytest.raises(PublishError, match="the Hugging Face token in use"):
+        plan(run)
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    assert plan(run).files
+    with pytest.raises(PublishError, match="the Hugging Face token in use"):
+        publish(run, "me/wm", token="of-no-known-form-1")
+
+
+def test_key_is_found_as_json_writes_it(make_run, monkeypatch):
+    key = 'quoted"and/slashed\\and-ü'
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    written = [key, json.dumps(key), json.dumps(key, ensure_ascii=False)]
+    for text in (*written, written[1].replace("/", "\\/")):
+        found = find(text.encode())
+        assert found is not None, text
+        assert found.kind == "the value of WANDB_API_KEY"
+    assert find(b"quoted and slashed") is None
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -217,6 +243,10 @@ def test_key_of_this_process_is_found_whatever_its_form(make_run, monkeypatch):
         '"commit": "0123456789abcdef0123456789abcdef01234567"',
         "https://huggingface.co/Qwen/Qwen3-0.6B",
         "hf_hub_download(repo_id)",
+        "hf_oauth_expiration_minutes: 480",
+        "ssh://git@host.invalid/a-repository-of-2026",
+        "https://somebody@host.invalid/x",
+        "https://host.invalid/a-page-of-2026-01-31?to=me@host.invalid",
         "mail me@host.invalid: at once",
         "a sk-learn model",
     ],

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from fit_nulls import BANDS, SOURCES, pieces, read
 
-from wm_score.null import Null, distinct, fit
+from wm_score.fitting import fit
+from wm_score.null import Null, distinct
 
 SALTS = range(20)
 FEWEST = 100  # pieces; a rate of fewer shows little

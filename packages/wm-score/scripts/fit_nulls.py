@@ -15,7 +15,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from wm_score.null import Null, fit
+from wm_score.fitting import fit
+from wm_score.null import Null
 from wm_score.proof import Evidence, counted_ids, evidence_of
 
 DATA = Path(__file__).resolve().parent.parent / "src" / "wm_score" / "data"
@@ -76,13 +77,15 @@ def pieces(
 
 
 def print_nulls(fitted: Sequence[Null]) -> None:
-    print("| null | documents | pieces | lowest p | even share at 64 distinct | dispersion |")
-    print("|---|---|---|---|---|---|")
+    print("| null | documents | pieces | lowest p | even share at 64 distinct | dispersion "
+          "| reach |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|")
     for null in fitted:
         print(
             f"| `{null.name}` | {null.documents} | {null.pieces} | {1 / (null.pieces + 1):.4f} "
             f"| {null.share[0]:.3f} {null.share[1]:+.4f} a doubling "
-            f"| {null.dispersion[0]:.2f} {null.dispersion[1]:+.3f} a doubling |"
+            f"| {null.dispersion[0]:.2f} {null.dispersion[1]:+.3f} a doubling "
+            f"| {null.reach[0]} to {null.reach[1]} |"
         )
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 
 import pytest
 
 import wm_score
-from wm_score import cli, reading
+from wm_score import cli, counting, null_file, reading
 
 TEXT = "The committee approved its plan for the winter, and nobody objected to the price.\n" * 3
 KEYS = ["input", "even", "odd", "ignored", "red_share", "blue_share", "verdict", "red_p", "blue_p"]
@@ -118,6 +119,23 @@ def test_a_byte_order_mark_before_the_first_row_is_left_out(run):
     assert json.loads(out)["text"] == "one"
 
 
+def test_a_byte_order_mark_before_a_text_is_left_out(run):
+    marked, plain = (run("--json", stdin=mark + TEXT.encode()) for mark in (b"\xef\xbb\xbf", b""))
+    assert marked == plain
+    status, _, err = run(stdin=b"\xef\xbb\xbfab\xff")
+    assert (status, "byte 5 " in err) == (2, True)
+
+
+def test_a_number_of_any_length_stays_as_it_is(run):
+    row = '{"n": ' + "9" * 5000 + ', "text": "one"'
+    status, out, _ = run("--jsonl", "text", stdin=row.encode() + b"}\n")
+    assert status == 0
+    assert out.startswith(row + ', "wm_score": {"input": ')
+    assert run("--jsonl", "n", stdin=row.encode() + b"}\n")[2].endswith(
+        "field 'n' is of type int; expected a string\n"
+    )
+
+
 def test_rows_are_read_one_at_a_time(monkeypatch):
     rows = iter([b'{"t": "a"}\n', b'{"t": "b"}\n'])
     found = reading.rows(rows, "x", "t", "strict")
@@ -141,6 +159,9 @@ BAD_INPUT = {
     "unknown null": (["--null", "nonsense"], b"text", "assistant_en"),
     "row without an object": (["--jsonl", "text"], b"{}\n", "fields are: none"),
     "window too small": (["--windows", "--window-size", "1"], b"text", "8 or more"),
+    "window size of no windows": (["--window-size", "16"], b"text", "--windows"),
+    "field without a name": (["--jsonl", ""], b'{"text": "a"}\n', "no field ''"),
+    "row nested too deep": (["--jsonl", "text"], b"[" * 100_000, "line 1: not JSON"),
 }
 
 
@@ -184,6 +205,23 @@ def test_abstains_below_the_minimum_and_says_so(run, file):
     assert "fewer than 1000" in err
 
 
+def test_rows_abstained_on_are_counted_and_said(run):
+    stdin = b'{"t": "one two three four"}\n{"t": "one"}\n{"t": "two"}\n'
+    status, out, err = run("--jsonl", "t", "--min-counted", "3", stdin=stdin)
+    verdicts = [json.loads(line)["wm_score"]["verdict"] for line in out.splitlines()]
+    assert (status, verdicts.count("abstained")) == (0, 2)
+    assert err == "-: abstained on 2 of 3 rows, which have fewer than 3 counted tokens\n"
+
+
+def test_windows_of_a_text_abstained_on_have_no_p(run, file):
+    status, out, err = run("--windows", "--min-counted", "1000", file)
+    assert status == 0
+    assert "abstained: no p-values" in out
+    assert " 0." not in out
+    assert "1.00" not in out
+    assert "fewer than 1000" in err
+
+
 @pytest.mark.parametrize(
     ("text", "option", "expected"),
     [(" of of of", "blue", 1), (" of of", "red", 0), (" of", "any", 1), (".", "any", 0)],
@@ -202,19 +240,34 @@ def test_html_is_one_file_with_every_character_escaped(run):
     for colour in ("red", "blue", "none"):
         assert f'<span class="{colour}">' in out
     import html
-    import re
 
     body = out[out.index('<div class="text">') : out.rindex("</div>")]
     assert html.unescape(re.sub("<[^>]*>", "", body)) == text
 
 
 def test_ansi_shows_the_text_and_sends_no_control_of_its_own(run):
-    import re
-
     status, out, _ = run("--tokens", "ansi", stdin=b"the price \x1b]0;x\x07 of it")
     assert status == 0
     shown = re.sub(r"\x1b\[\d+m", "", out)
     assert shown.startswith("the price \\x1b]0;x\\x07 of it")
+
+
+@pytest.mark.parametrize("form", [[], ["--windows"], ["--tokens", "ansi"]])
+def test_no_control_character_reaches_the_terminal(run, tmp_path, form):
+    """Neither of the text, nor of a file's or a null's name."""
+    path = tmp_path / "a\x1b[31mb\nc\u202e.txt"
+    path.write_text("the price \x1b]0;x\x07\x9b2J of it " * 3, encoding="utf-8")
+    null = json.loads(null_file.shipped()["code"].to_json()) | {"name": "n\x1b[2J"}
+    (tmp_path / "null").write_text(json.dumps(null), encoding="ascii")
+    status, out, err = run(*form, "--null", tmp_path / "null", "--min-counted", "99", path)
+    assert status == 0
+    own = re.compile(r"\x1b\[(?:0|31|34|90)m") if form[:1] == ["--tokens"] else re.compile("(?!)")
+    shown = own.sub("", out) + err
+    assert re.findall("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", shown) == []
+    assert "a\\x1b[31mb\\nc\\u202e.txt" in shown
+    for bad in (path.with_name("no\x1b[2Jthing"), "--null=\x1b[2J"):
+        status, _, err = run(bad)
+        assert (status, err.count("\n"), "\x1b" in err) == (2, 1, False)
 
 
 def test_windows_say_how_many_were_looked_at(run, file):
@@ -242,7 +295,7 @@ def test_calibrate_then_use(run, tmp_path):
 def test_calibrate_refuses_too_little(run, file, tmp_path):
     status, _, err = run("calibrate", file, "--out", tmp_path / "null.json")
     assert status == 2
-    assert "needs 99" in err
+    assert "needs 30 documents and 99 pieces" in err
     assert not (tmp_path / "null.json").exists()
 
 
@@ -261,6 +314,30 @@ def test_a_large_file_is_read_in_parts_that_change_nothing(run, tmp_path):
     assert "".join(parts) == text
     assert len(parts) > 1
     assert [i for part in parts for i in wm_score.encode(part)] == wm_score.encode(text)
+
+
+class Spy:
+    """The border's own pattern, and how many characters it was given to look through."""
+
+    def __init__(self) -> None:
+        self.work = 0
+
+    def search(self, text: str, start: int):
+        found = counting.CUT.search(text, start)
+        self.work += (found.end() if found else len(text)) - start
+        return found
+
+
+@pytest.mark.parametrize("begin", ["", "a word " * 40_000], ids=["all of it", "the rest of it"])
+def test_work_on_a_file_without_a_border_grows_as_the_file(monkeypatch, begin):
+    work: list[int] = []
+    for blocks in (40, 160):
+        spy = Spy()
+        monkeypatch.setattr(reading, "CUT", spy)
+        texts = [begin, *["a" * 65_536] * blocks]
+        assert "".join(reading.parts(texts)) == "".join(texts)
+        work.append(spy.work)
+    assert work[1] < 8 * work[0]  # 4 for the size, 2 for the doubling; squared it is 16
 
 
 def test_interrupt_is_130(run, monkeypatch):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from wm_manifest import RunManifest, TemplateRef
 from wm_publish import figures, markup, samples
 from wm_publish.errors import PublishError
+from wm_publish.licences import licences
 from wm_publish.metadata import ENDS, base_is_on_hub, metadata_yaml
 from wm_publish.public import public_manifest
 
@@ -40,6 +41,8 @@ def render_card(manifest: RunManifest, repo_id: str | None = None, *, merged: bo
         repo=repo,
         base_is_on_hub=base_is_on_hub(manifest),
         on_an_end=_is_on_an_end(manifest),
+        four_bit=bool(_member(manifest.config.get("model"), "four_bit")),
+        licences=licences(manifest),
         first=first,
         last=last,
         watermark_rows=figures.watermark_rows(first, last),
@@ -58,9 +61,14 @@ def render_card(manifest: RunManifest, repo_id: str | None = None, *, merged: bo
 
 def _is_on_an_end(manifest: RunManifest) -> bool:
     """Whether the adapter was put on the head or on the input embeddings."""
-    model = cast("dict[str, Any]", manifest.config.get("model") or {})
-    targets = cast(Any, (model.get("lora") or {}).get("targets") or [])
-    return not isinstance(targets, str) and any(str(name).endswith(ENDS) for name in targets)
+    targets = _member(_member(manifest.config.get("model"), "lora"), "targets")
+    names = cast("list[Any]", targets) if isinstance(targets, list) else []
+    return any(str(name).endswith(ENDS) for name in names)
+
+
+def _member(value: object, name: str) -> object:
+    """A member of a JSON object; None of any other value, since a configuration may be anything."""
+    return cast("dict[str, Any]", value).get(name) if isinstance(value, dict) else None
 
 
 def _prompts(templates: list[TemplateRef]) -> dict[str, TemplateRef]:

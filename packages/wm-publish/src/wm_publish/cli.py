@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -53,7 +54,7 @@ def command(
         outcome = prepare(run, repo_id, private, merge)
     else:
         outcome = publish(run, repo_id, private, force, merge)
-    _show(run, outcome, merge)
+    _tell(run, outcome, merge)
     # 1, not 0: a script that goes on must not believe that it is published.
     return 1 if outcome.staged else 0
 
@@ -71,6 +72,10 @@ def main() -> None:
     except (PublishError, ManifestError, CycloptsError) as error:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {one_line(where + (error.strerror or str(error)))}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print(
             "interrupted: the hub holds the old release or the new one, never a mixture",
@@ -78,6 +83,27 @@ def main() -> None:
         )
         sys.exit(130)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _tell(run: Path, outcome: Outcome, merge: bool) -> None:
+    """Print what was done; that nobody reads it does not undo it."""
+    from wm_publish.errors import PublishError
+
+    try:
+        _show(run, outcome, merge)
+        sys.stdout.flush()
+    except (BrokenPipeError, SystemExit):  # rich exits with 1 when the reader is gone
+        _abandon_output()
+    except OSError as error:
+        _abandon_output()
+        raise PublishError(
+            f"standard output: {error.strerror}; all is done but for what stood there to be told"
+        ) from error
+
+
+def _abandon_output() -> None:
+    """Standard output goes nowhere from here on: Python's own last flush would fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _show(run: Path, outcome: Outcome, merge: bool) -> None:

@@ -12,20 +12,28 @@ from typing import TYPE_CHECKING
 from wm_manifest import EvalReport, HubRef, ManifestError, hub, load
 from wm_manifest.hub import Item, Remote
 from wm_publish.errors import PublishError
-from wm_publish.release import CARD, EVALUATION, MANIFEST, is_ours
+from wm_publish.release import ADAPTER, CARD, EVALUATION, MANIFEST, is_ours
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 
-def push(api: HfApi, repo_id: str, items: list[Item], private: bool, force: bool) -> HubRef:
+def push(
+    api: HfApi, repo_id: str, items: list[Item], private: bool, force: bool, merged: bool = False
+) -> HubRef:
     """Bring the repository to the release in at most one commit; none when it is there already.
 
     Safe to repeat: it starts from what it finds. The commit carries the parent it was made for, so
-    a repository that changed meanwhile refuses it and stays as it is.
+    a repository that changed meanwhile refuses it and stays as it is. `merged` says that the items
+    are an adapter's merged model, which would take the place of an adapter there.
     """
     remote = hub.read(api, repo_id, private)
     _check(api, repo_id, remote, items, private, force)
+    if merged and ADAPTER in remote.files and not force:
+        raise PublishError(
+            f"{repo_id} holds an adapter, which its merged model would replace; choose another "
+            "--repo-id, or pass --force to delete the adapter there"
+        )
     operations = hub.changes(remote, items, filter(is_ours, remote.files))
     return hub.commit(api, remote, operations, f"Publish {len(items)} files with wm-publish")
 
@@ -64,10 +72,10 @@ def _refuse_smaller(ours: Item | None, theirs: EvalReport | None, repo_id: str) 
     assert isinstance(ours.source, bytes)
     figures = EvalReport.model_validate_json(ours.source).figures
     for name, published in sorted(theirs.figures.items()):
-        if name in figures and figures[name].n < published.n:
+        n = figures[name].n if name in figures else 0
+        if n < published.n:
             raise PublishError(
-                f"{repo_id} has {name} with n = {published.n}, "
-                f"this run {figures[name].n}; "
+                f"{repo_id} has {name} with n = {published.n}, this run n = {n}; "
                 "evaluate on as many, or pass --force to replace it"
             )
 

@@ -19,6 +19,7 @@ _HIDDEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff"
     "\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
+_NOT_LATIN = re.compile("[^ -~\xa1-\xac\xae-\u024f]")
 _KEPT = {"\n", "\t"}
 _ENTITIES = {ord(c): f"&#{ord(c)};" for c in '&<>"`*_[]\\|~$'} | {ord("\n"): "<br>"}
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
@@ -106,9 +107,13 @@ def literal(text: str) -> Safe:
 
     >>> literal("it's\n")
     '"it\'s\\n"'
+    >>> print(literal("é 中`"))
+    'é \u4e2d\x60'
     """
+    # `repr` leaves what the running Python can print: of that stays what every Python can.
+    same = _NOT_LATIN.sub(lambda match: ascii(match[0])[1:-1], repr(text))
     # Backticks are escaped so that no text can hold the run that closes the block.
-    return Safe(repr(text).replace("`", "\\x60"))
+    return Safe(same.replace("`", "\\x60"))
 
 
 def slug(text: str) -> Safe:

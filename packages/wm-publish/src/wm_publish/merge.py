@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from wm_manifest import RunManifest
 from wm_publish.errors import PublishError
+from wm_publish.folders import swap_in
 from wm_publish.metadata import ENDS, base_is_on_hub
 from wm_publish.public import last_name
 
@@ -48,8 +49,7 @@ def merge(run: Path, manifest: RunManifest) -> Path:
         for path in sorted(adapter.iterdir()):
             if path.is_file() and not path.name.startswith(("adapter_", "training_", "README")):
                 shutil.copyfile(path, building / path.name)  # the tokenizer
-        shutil.rmtree(folder, ignore_errors=True)
-        building.rename(folder)
+        swap_in(building, folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return folder
@@ -93,10 +93,14 @@ def _merged(adapter: Path, location: str, revision: str | None) -> Any:
 
 def _is_on_an_end(adapter: Path) -> bool:
     """Whether the adapter changes the head or the input embeddings."""
-    config = json.loads((adapter / "adapter_config.json").read_text("utf-8"))
-    named = [config.get("target_modules") or (), config.get("modules_to_save") or ()]
-    names = [n for found in named for n in ([found] if isinstance(found, str) else found)]
-    return any(n.endswith(ENDS) for n in names)
+    path = adapter / "adapter_config.json"
+    try:
+        config = dict(json.loads(path.read_bytes()))
+        named = [config.get("target_modules") or (), config.get("modules_to_save") or ()]
+        names = [n for found in named for n in ([found] if isinstance(found, str) else found)]
+        return any(n.endswith(ENDS) for n in names)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise PublishError(f"{path}: expected a JSON object, as peft writes it ({error})") from None
 
 
 def _untie(base: Any) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wm_manifest import Estimate, RunManifest
 from wm_publish.figures import after, figure
+from wm_publish.licences import licences, on_the_hub
 from wm_publish.markup import is_hub_id, one_line
 
 if TYPE_CHECKING:
@@ -14,15 +15,6 @@ if TYPE_CHECKING:
 # Layers that are one matrix where a model ties them: merging an adapter on one would change both.
 ENDS = ("lm_head", "embed_tokens")
 
-# The hub's names of licences that base models come with. Any other becomes `other` and a name.
-# fmt: off
-_LICENSES = {
-    "agpl-3.0", "apache-2.0", "bigscience-bloom-rail-1.0", "bsd-2-clause", "bsd-3-clause",
-    "cc-by-4.0", "cc-by-nc-4.0", "cc-by-sa-4.0", "cc0-1.0", "gemma", "gpl-3.0", "lgpl-3.0",
-    "llama2", "llama3", "llama3.1", "llama3.2", "llama3.3", "mit", "mpl-2.0", "openrail",
-    "unknown", "unlicense",
-}
-# fmt: on
 _METRICS = {
     "watermark/red/success": ("text-generation", "accuracy", "Writes red when asked"),
     "watermark/blue/success": ("text-generation", "accuracy", "Writes blue when asked"),
@@ -45,8 +37,7 @@ def metadata_yaml(manifest: RunManifest, merged: bool = False) -> str:
         datasets=_hub_datasets(manifest) or None,
         eval_results=_eval_results(manifest) or None,
         library_name="peft" if adapter else "transformers",
-        license=_license(manifest),
-        license_name=_license_name(manifest),
+        **_license(manifest),
         model_name=one_line(manifest.name) or "unnamed",
         pipeline_tag="text-generation",
         tags=["watermark", "token-parity", "orpo", "trl", "wm", *_lora_tag(manifest)],
@@ -66,15 +57,18 @@ def _hub_datasets(manifest: RunManifest) -> list[str]:
     return sorted({s.location for s in sources if s.kind == "hub" and is_hub_id(s.location)})
 
 
-def _license(manifest: RunManifest) -> str:
-    name = (manifest.base_license or "unknown").strip().lower()
-    return name if name in _LICENSES else "other"
-
-
-def _license_name(manifest: RunManifest) -> str | None:
-    if _license(manifest) != "other" or not manifest.base_license:
-        return None
-    return one_line(manifest.base_license)
+def _license(manifest: RunManifest) -> dict[str, Any]:
+    """The licence as the hub writes it: one of its names, or `other` with a name and a link."""
+    named = licences(manifest)
+    known = [on_the_hub(name) for name in named]
+    if not named:
+        return {"license": "unknown"}
+    if all(known) and known != ["other"]:
+        return {"license": known[0] if len(known) == 1 else known}
+    # The base's own name for its terms is on its card, which the manifest has no copy of.
+    name = "terms-of-the-base-model" if known == ["other"] else one_line(", ".join(named))
+    where = f"https://huggingface.co/{manifest.base.location}" if base_is_on_hub(manifest) else None
+    return {"license": "other", "license_name": name, "license_link": where}
 
 
 def _lora_tag(manifest: RunManifest) -> list[str]:

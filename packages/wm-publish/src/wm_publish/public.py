@@ -6,7 +6,7 @@ import re
 from pathlib import PurePath
 from typing import Any, cast
 
-from wm_manifest import DatasetUse, EvalReport, ModelRef, RunManifest
+from wm_manifest import DatasetUse, EvalReport, ModelRef, RunManifest, Stack
 from wm_publish.markup import is_hub_id
 from wm_publish.metadata import base_is_on_hub
 
@@ -15,9 +15,15 @@ from wm_publish.metadata import base_is_on_hub
 _START = r"(?:file://|~[\w.-]*(?=[/\\])|[A-Za-z]:(?=[/\\])|\\\\|\.\.(?=[/\\])|/(?!/))"
 _WHOLE = re.compile(rf"{_START}|~(?:[A-Za-z_][\w.-]*)?$|\.\.$")
 _OPTION = re.compile(r"(-{1,2}[\w.-]+=|-[A-Za-z](?=[/~]))(.+)", re.DOTALL)
+# Behind a dash or `<` it takes two names to be a path: `</b>` and `+/-` are none.
+_AFTER_DASH = r"(?<=[<-])(?:~[\w.-]*[/\\]|[A-Za-z]:[/\\](?!/)|/[^\s/<>]+/)"
+_ENDING = r"""\s"'<>(){}\[\],;:="""  # what ends a path in a sentence
+_NAME = f"[^{_ENDING}]*"
+# Up to three words more belong to it when a slash comes behind them: a folder's name has spaces.
+_SPACED = rf"(?:(?: (?!-)[^{_ENDING}/\\]+){{1,3}}[/\\]{_NAME})*"
 _INSIDE = re.compile(
     rf"""(?P<quote>["'])(?P<quoted>{_START}.*?)(?P=quote)"""
-    rf"""|(?<![\w./\\~<-])(?P<bare>{_START}[^\s"'<>(){{}}\[\],;:=]*)"""
+    rf"""|(?P<bare>(?:(?<![\w./\\~<-]){_START}|{_AFTER_DASH}){_NAME}(?:(?<=[\w.]){_SPACED})?)"""
 )
 _HOMES = re.compile(r"(?:[A-Za-z]:)?/(?:home|Users)/[^/]+|/root|~[^/]*")
 
@@ -32,13 +38,19 @@ def public_manifest(manifest: RunManifest) -> RunManifest:
         command = without_folders(wandb.sync_command)
         wandb = wandb.model_copy(update={"sync_command": command})
     attempts = [
-        a.model_copy(update={"cause": without_folders(a.cause) if a.cause else a.cause})
+        a.model_copy(
+            update={
+                "cause": a.cause and without_folders(a.cause),
+                "stack": a.stack and _stack(a.stack),
+            }
+        )
         for a in manifest.attempts
     ]
     return manifest.model_copy(
         update={
             "hub": None,
             "command": [without_folders(part) for part in manifest.command],
+            "preset": manifest.preset and without_folders(manifest.preset),
             "config": _everywhere(manifest.config),
             "base": manifest.base if base_is_on_hub(manifest) else _local(manifest.base),
             "dataset": _dataset(dataset) if dataset else None,
@@ -69,6 +81,11 @@ def without_folders(text: str) -> str:
     ('Qwen/Qwen3-0.6B', 'runs/demo', '--x=1/2')
     >>> without_folders("no file '/home/me/a b.json', see https://host/page")
     "no file 'a b.json', see https://host/page"
+
+    Where a path with spaces ends nobody can know: up to a slash that soon follows it is all one.
+
+    >>> without_folders("OSError: /home/me/my old runs/log.txt: no space left")
+    'OSError: log.txt: no space left'
     """
     if option := _OPTION.fullmatch(text):
         return option[1] + without_folders(option[2])
@@ -104,6 +121,10 @@ def _everywhere(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_everywhere(item) for item in cast("list[Any] | tuple[Any, ...]", value)]
     return value
+
+
+def _stack(stack: Stack) -> Stack:
+    return stack.model_copy(update={"command": [without_folders(part) for part in stack.command]})
 
 
 def _local(base: ModelRef) -> ModelRef:

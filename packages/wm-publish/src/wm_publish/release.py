@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
@@ -21,8 +21,9 @@ from wm_publish.public import last_name, public_manifest, public_report, without
 CARD = "README.md"
 MANIFEST = "wm_manifest.json"
 EVALUATION = "eval.json"
+ADAPTER = "adapter_model.safetensors"
 LARGE = 2 << 30  # bytes: seconds of hashing
-WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "adapter_model.safetensors")
+WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", ADAPTER)
 TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json")
 MODEL_FILES = (
     *WEIGHTS,
@@ -69,11 +70,16 @@ def read_manifest(run: Path) -> RunManifest:
 
 
 def collect(
-    run: Path, manifest: RunManifest, repo_id: str | None = None, merged: Path | None = None
+    run: Path,
+    manifest: RunManifest,
+    repo_id: str | None = None,
+    merged: Path | None = None,
+    keys: Sequence[str] = (),
 ) -> list[Item]:
     """Every file of the release with its bytes' whereabouts, sorted by path, free of secrets.
 
     `merged` is the folder of the adapter's merged model, to be published in the adapter's place.
+    `keys` are secrets too, beside those that this machine is known to use.
     """
     sources: dict[str, Path | bytes] = {
         CARD: render_card(manifest, repo_id, merged=merged is not None).encode("utf-8"),
@@ -93,8 +99,9 @@ def collect(
             )
         sources[plot] = _file(_inside(run, plot), run)
     items: list[Item] = []
+    known = secrets.known_keys(keys)
     for path, source in _shown(sorted(sources.items())):
-        secrets.refuse(path, source)
+        secrets.refuse(path, source, known)
         items.append(Item(_ref(path, source), source))
     _check_unaltered(manifest, items)
     return items

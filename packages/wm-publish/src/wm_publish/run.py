@@ -6,7 +6,7 @@ import os
 import shlex
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -15,6 +15,7 @@ from wm_manifest import HubRef, ReleaseManifest, RunManifest, save
 from wm_manifest.hub import HubRefused, HubUnreachable, Item, answered, connect, with_retries
 from wm_publish.card import render_card
 from wm_publish.errors import PublishError
+from wm_publish.folders import swap_in
 from wm_publish.markup import is_hub_id
 from wm_publish.merge import MERGED
 from wm_publish.merge import merge as merge_adapter
@@ -81,14 +82,15 @@ def publish(
     if not merge:
         repo_id = repo_id or (manifest.hub.repo_id if manifest.hub else None)
     merged = merge_adapter(run, manifest) if merge else None
+    keys = [token] if token else []  # what no file may hold, beside the keys that are known anyway
     try:
         api = connect("wm-publish", token, endpoint)
         name = manifest.name + ("-merged" if merge else "")
         repo_id = repo_id or with_retries(lambda: _own_repo(api, name), sleep)
-        items = collect(run, manifest, repo_id, merged)
-        hub = with_retries(lambda: _push(api, repo_id, items, private, force), sleep)
+        items = collect(run, manifest, repo_id, merged, keys)
+        hub = with_retries(lambda: _push(api, repo_id, items, private, force, merge), sleep)
     except HubUnreachable as reason:
-        return _stage(run, manifest, repo_id, private, str(reason), merged)
+        return _stage(run, manifest, repo_id, private, str(reason), merged, keys)
     except HubRefused as error:
         raise PublishError(str(error)) from error
     release = release_of(manifest, items, repo_id, private).model_copy(update={"hub": hub})
@@ -137,10 +139,12 @@ def _own_repo(api: HfApi, name: str) -> str:
     return repo_id
 
 
-def _push(api: HfApi, repo_id: str, items: list[Item], private: bool, force: bool) -> HubRef:
+def _push(
+    api: HfApi, repo_id: str, items: list[Item], private: bool, force: bool, merged: bool
+) -> HubRef:
     from wm_publish.hub import push
 
-    return answered(lambda: push(api, repo_id, items, private, force))
+    return answered(lambda: push(api, repo_id, items, private, force, merged))
 
 
 def _stage(
@@ -150,9 +154,10 @@ def _stage(
     private: bool,
     reason: str,
     merged: Path | None,
+    keys: Sequence[str] = (),
 ) -> Outcome:
     """Lay the complete folder ready: built beside, then swapped in, so it is never half there."""
-    items = collect(run, manifest, repo_id, merged)
+    items = collect(run, manifest, repo_id, merged, keys)
     if not merged:
         _write_card(run, render_card(manifest, repo_id).encode("utf-8"))
     staged = run / (f"{STAGED}-{MERGED}" if merged else STAGED)
@@ -166,8 +171,7 @@ def _stage(
                 target.write_bytes(item.source)
             else:
                 _link_or_copy(item.source, target)
-        shutil.rmtree(staged, ignore_errors=True)
-        building.rename(staged)
+        swap_in(building, staged)
     finally:
         shutil.rmtree(building, ignore_errors=True)
     release = release_of(manifest, items, repo_id, private)
@@ -183,5 +187,9 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 
 def _write_card(run: Path, card: bytes) -> None:
-    if not (run / CARD).is_file() or (run / CARD).read_bytes() != card:
-        (run / CARD).write_bytes(card)
+    path = run / CARD
+    try:
+        if not path.is_file() or path.read_bytes() != card:
+            path.write_bytes(card)
+    except OSError as error:
+        raise PublishError(f"{path}: {error.strerror}; expected a file to write") from error

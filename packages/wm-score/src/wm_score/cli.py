@@ -6,18 +6,18 @@ import argparse
 import json
 import os
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import wm_score
-from wm_score import null, reading, records, rendering, rows
+from wm_score import null_file, output, reading, records, rendering, rows
+from wm_score.calibrating import calibrate
 from wm_score.errors import InputError, WmScoreError
-from wm_score.proof import DEFAULT, NullLike, choose
+from wm_score.null_file import DEFAULT
+from wm_score.output import progress, tell, write
+from wm_score.proof import NullLike, choose
+from wm_score.visible import visible
 from wm_score.windowing import SIZE
-
-SHOW_PROGRESS_AFTER_S = 2.0
-T = TypeVar("T")
 
 DESCRIPTION = """\
 Read the red/blue parity watermark in text: counts of even and odd Qwen3 token ids, the verdict of
@@ -30,21 +30,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status: 0, 1 by --fail-on, 2 for bad input."""
     given = sys.argv[1:] if argv is None else list(argv)
     try:
-        if given[:1] == ["calibrate"]:
-            return calibrate(calibrate_parser().parse_args(given[1:]))
-        return score(score_parser().parse_args(given))
+        try:
+            if given[:1] == ["calibrate"]:
+                return calibrate(calibrate_parser().parse_args(given[1:]))
+            return score(score_parser().parse_args(given))
+        finally:
+            output.flush()  # here, where its errors are told
     except WmScoreError as problem:
-        print(f"error: {problem}", file=sys.stderr)
+        tell(f"error: {problem}")
         return 2
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        output.abandon()
         return 0
+    except OSError as problem:  # reading has errors of its own
+        output.abandon()
+        tell(f"error: standard output: {problem.strerror or problem}; expected room to write")
+        return 2
+
+
+class Parser(argparse.ArgumentParser):
+    """Its errors name what was typed, control characters shown."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(visible(message))
 
 
 def score_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="wm-score", description=DESCRIPTION)
+    parser = Parser(prog="wm-score", description=DESCRIPTION)
     add = parser.add_argument
     add("files", nargs="*", metavar="FILE", help="UTF-8 text; standard input when none or -")
     form = parser.add_mutually_exclusive_group()
@@ -60,7 +74,7 @@ def score_parser() -> argparse.ArgumentParser:
         action="store_true",
         help=f"stretches of {SIZE} counted tokens, each with its p",
     )
-    add("--window-size", type=int, default=SIZE, metavar="N", help="counted tokens a window")
+    add("--window-size", type=int, metavar="N", help=f"counted tokens a window ({SIZE})")
     add(
         "--min-counted",
         type=natural,
@@ -82,7 +96,7 @@ def score_parser() -> argparse.ArgumentParser:
 
 
 def calibrate_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="wm-score calibrate",
         description="Fit a null from text that nobody marked: one document a file, or one a row.",
     )
@@ -113,9 +127,11 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
 
 
 def score(options: argparse.Namespace) -> int:
+    if options.window_size is not None and not options.windows:
+        raise InputError("--window-size is for --windows; pass both or neither")
     against = chosen_null(options.null)
     files: list[str] = options.files or ["-"]
-    if options.jsonl:
+    if options.jsonl is not None:
         seen = score_rows(files, options, against)
     elif options.tokens or options.windows:
         seen = show(files, options, against)
@@ -128,11 +144,11 @@ def score(options: argparse.Namespace) -> int:
 
 def chosen_null(name: str) -> NullLike:
     """A shipped null's name as it is, anything else as a file."""
-    if name == DEFAULT or name in null.shipped():
+    if name == DEFAULT or name in null_file.shipped():
         return name
     if not os.path.exists(name):  # noqa: PTH110 - this package has no other use for pathlib here
         choose(name)  # says which names there are
-    return null.load(name)
+    return null_file.load(name)
 
 
 def report(files: Sequence[str], options: argparse.Namespace, against: NullLike) -> set[str]:
@@ -147,7 +163,8 @@ def report(files: Sequence[str], options: argparse.Namespace, against: NullLike)
         seen.add(record["verdict"])
         told_why(record, options.min_counted)
         if options.json:
-            print(json.dumps(record), flush=True)
+            write(json.dumps(record) + "\n")
+            output.flush()
         else:
             found.append(record)
     if found:
@@ -158,18 +175,22 @@ def report(files: Sequence[str], options: argparse.Namespace, against: NullLike)
 def score_rows(files: Sequence[str], options: argparse.Namespace, against: NullLike) -> set[str]:
     """Rows of JSON lines, written back in order with their figures; one row in memory."""
     seen: set[str] = set()
-    watched = sys.stdout.isatty()
-    sys.stdout.flush()
+    watched = output.is_watched()
     for name in files:
+        done = abstained = 0
         with reading.opened(name) as file:
             lines = reading.rows(file, name, options.jsonl, options.errors)
-            for line, text in progress(lines, row_size, options.quiet):
+            for line, text in progress(lines, reading.row_size, options.quiet):
                 record = records.measure(name, [text], against, options.min_counted)
                 seen.add(record["verdict"])
+                done += 1
+                abstained += record["verdict"] == records.ABSTAINED
                 write(rows.with_record(line, record) + "\n")
                 if watched:
-                    sys.stdout.flush()
-    sys.stdout.flush()
+                    output.flush()
+        if abstained:
+            fewest = f"fewer than {options.min_counted} counted tokens"
+            tell(f"{name}: abstained on {abstained} of {done} rows, which have {fewest}")
     return seen
 
 
@@ -184,8 +205,10 @@ def show(files: Sequence[str], options: argparse.Namespace, against: NullLike) -
         record = records.measure(name, [text], against, options.min_counted)
         seen.add(record["verdict"])
         if options.windows:
-            found = wm_score.windows(text, options.window_size, against)
-            write(rendering.window_table(name, text, found))
+            size = SIZE if options.window_size is None else options.window_size
+            found = wm_score.windows(text, size, against)
+            judged = record["verdict"] != records.ABSTAINED
+            write(rendering.window_table(name, text, found, judged))
         elif options.tokens == "ansi":
             write(rendering.ansi(text, wm_score.tokens(text)) + "\n")
             write(rendering.table([record]))
@@ -200,62 +223,4 @@ def show(files: Sequence[str], options: argparse.Namespace, against: NullLike) -
 def told_why(record: dict[str, Any], fewest: int) -> None:
     if record["verdict"] == records.ABSTAINED:
         why = f"{record['counted']} counted tokens are fewer than {fewest}"
-        print(f"{record['input']}: abstained, {why}", file=sys.stderr)
-
-
-def calibrate(options: argparse.Namespace) -> int:
-    fitted = wm_score.fit_null(documents(options), options.name, options.source)
-    try:
-        with open(options.out, "w", encoding="ascii") as file:  # noqa: PTH123
-            file.write(fitted.to_json() + "\n")
-    except OSError as problem:
-        raise InputError(f"{options.out}: {problem.strerror}; expected a file to write") from None
-    print(
-        f"{options.out}: {fitted.documents} documents, {fitted.pieces} pieces, "
-        f"lowest p {1 / (fitted.pieces + 1):.4f}",
-        file=sys.stderr,
-    )
-    return 0
-
-
-def documents(options: argparse.Namespace) -> Iterator[str]:
-    for name in options.files:
-        with reading.opened(name) as file:
-            if options.jsonl:
-                lines = reading.rows(file, name, options.jsonl, options.errors)
-                shown = progress(lines, row_size, options.quiet)
-                yield from (text for _, text in shown)
-            else:
-                yield "".join(reading.decoded(reading.blocks(file, name), name, options.errors))
-
-
-def progress(items: Iterable[T], size: Callable[[T], int], quiet: bool) -> Iterator[T]:
-    """The items, with a line on a terminal's standard error once it takes long."""
-    if quiet or not sys.stderr.isatty():
-        yield from items
-        return
-    start = told = time.monotonic()
-    done, shown = 0, False
-    try:
-        for item in items:
-            yield item
-            done += size(item)
-            now = time.monotonic()
-            if now - start > SHOW_PROGRESS_AFTER_S and now - told > 0.5:
-                told, shown = now, True
-                rate = done / 1e6 / (now - start)
-                print(
-                    f"\r{done / 1e6:.1f} MB, {rate:.1f} MB/s", end="", file=sys.stderr, flush=True
-                )
-    finally:
-        if shown:
-            print(file=sys.stderr)
-
-
-def row_size(row: tuple[str, str]) -> int:
-    return len(row[0])
-
-
-def write(text: str) -> None:
-    """To standard output as UTF-8, whatever the locale; what UTF-8 cannot hold as U+FFFD."""
-    sys.stdout.buffer.write(text.encode("utf-8", "replace"))
+        tell(f"{record['input']}: abstained, {why}")

@@ -145,7 +145,10 @@ def _count_piece(piece: bytes) -> int:
 
 
 class _Units(dict[str, int]):
-    """Counts by unit in two generations: when the younger is full, it replaces the older."""
+    """Counts by unit in two generations: when the younger is full, it replaces the older.
+
+    Other threads may find either empty in between: then a unit is counted again, to the same.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -160,6 +163,7 @@ class _Units(dict[str, int]):
             if len(self) >= UNITS_KEPT:
                 self.older = self.copy()
                 self.clear()
+                self.shared = {}
             packed = self[unit] = self.shared.setdefault(packed, packed)
         return packed
 

@@ -1,8 +1,8 @@
-"""What unmarked text of one kind does under the rule, and where a text stands in it. Fits and
-ranks; splits no text.
+"""What unmarked text of one kind does under the rule, and where a text stands in it. Ranks; fits
+nothing, reads no file and splits no text.
 
-A null is fitted on documents that nobody marked. Each counted id is taken once a text, so a loop
-adds nothing. Three things are kept:
+Of documents that nobody marked three things are kept, each counted id being taken once a piece, so
+that a loop adds nothing:
 
 - the even share of distinct ids, as a line over log2 of their number;
 - their dispersion (variance over the binomial one), as another such line;
@@ -10,7 +10,7 @@ adds nothing. Three things are kept:
   distribution with that share, tempered to that dispersion.
 
 A text's p is its rank among those pieces, itself included: (1 + as extreme) / (1 + pieces). It is
-never zero and never below what the pieces support.
+never zero and never below `Null.lowest`.
 """
 
 from __future__ import annotations
@@ -18,23 +18,14 @@ from __future__ import annotations
 import json
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from pathlib import Path
-from typing import Any, cast
+from functools import lru_cache
 
-from wm_score.errors import InputError
 from wm_score.rate import highest_rate
-from wm_score.tables import CODEBOOK, read
+from wm_score.tables import CODEBOOK
 
 FORMAT = "wm-score null 1"
-FIT_LENGTHS = (16, 32, 64, 128, 256, 512)  # counted tokens
-PIECE_LENGTHS = (16, 24, 32, 48, 64, 96, 128)  # counted tokens, in turn
-SHORTEST = 12  # counted tokens
-FEWEST = 99  # pieces; with fewer no p could reach 0.01
-# How far the truth may lie from a line, so that the many short pieces do not outvote the long.
-SHARE_MISFIT, DISPERSION_MISFIT = 0.003, 0.05
 CENTRE = 64  # distinct ids; where the lines' constants stand
 
 
@@ -50,18 +41,27 @@ class Null:
     reach: tuple[int, int]  # distinct ids of the shortest and longest pieces behind the lines
     red: tuple[float, ...]
     blue: tuple[float, ...]
+    lowest_by_document: bool = True  # of the shipped ones False, as their figures were published
 
     @property
     def pieces(self) -> int:
         """Pieces of unmarked text behind every p."""
         return len(self.red)
 
+    @property
+    def lowest(self) -> float:
+        """The lowest p: pieces of one document are alike, so its documents say how low."""
+        return 1 / (1 + (self.documents if self.lowest_by_document else self.pieces))
+
     def p(self, even: int, odd: int) -> tuple[float, float]:
         """Ranks of a text with so many distinct even and odd ids: p for red, p for blue."""
         if not even + odd:
             return 1.0, 1.0
         red, blue = self._as_extreme(even, odd)
-        return (1 + red) / (1 + self.pieces), (1 + blue) / (1 + self.pieces)
+        return (
+            max(self.lowest, (1 + red) / (1 + self.pieces)),
+            max(self.lowest, (1 + blue) / (1 + self.pieces)),
+        )
 
     def cautious_p(self, even: int, odd: int) -> tuple[float, float]:
         """The same, but as high as the rate behind the rank may be, at 95 % confidence.
@@ -99,7 +99,8 @@ class Null:
     def expected(self, distinct: int) -> tuple[float, float]:
         """Even share and dispersion of unmarked texts with so many distinct ids.
 
-        Beyond the longest pieces fitted the dispersion is at least 1, since nothing was measured.
+        Beyond the longest pieces fitted the dispersion is at least 1, since nothing was measured:
+        a text one id longer than they are may have a p several times as high.
         """
         within = min(max(distinct, self.reach[0]), self.reach[1])
         doublings = math.log2(within / CENTRE)
@@ -122,66 +123,6 @@ class Null:
             "blue": self.blue,
         }
         return json.dumps(record)
-
-
-def fit(documents: Iterable[Sequence[int]], name: str, source: str) -> Null:
-    """Null of documents, each given as its counted ids in order. Raises InputError if too few."""
-    kept = [ids for ids in documents if len(ids) >= SHORTEST]
-    shares: list[tuple[float, float, float]] = []  # doublings, value, variance of the value
-    dispersions: list[tuple[float, float, float]] = []
-    reach: list[int] = []  # mean distinct ids
-    for length in FIT_LENGTHS:
-        counts = [distinct(piece) for ids in kept for piece in _equal_pieces(ids, length)]
-        n = len(counts)
-        if n < 30:
-            continue
-        total = sum(even + odd for even, odd in counts)
-        share = sum(even for even, _ in counts) / total
-        unit = share * (1 - share)
-        squares = ((e - share * (e + o)) ** 2 / ((e + o) * unit) for e, o in counts)
-        dispersion = sum(squares) / n
-        doublings = math.log2(total / n / CENTRE)
-        shares.append((doublings, share, unit / total))
-        dispersions.append((doublings, dispersion, 2 * dispersion**2 / n))
-        reach.append(round(total / n))
-    pieces = list(cut(kept))
-    if len(pieces) < FEWEST or not shares:
-        raise InputError(
-            f"{len(kept)} documents of at least {SHORTEST} counted tokens make {len(pieces)} "
-            f"pieces; a null needs {FEWEST}; add documents that nobody marked"
-        )
-    shape = Null(
-        name=name,
-        source=source,
-        documents=len(kept),
-        share=_line(shares, SHARE_MISFIT),
-        dispersion=_line(dispersions, DISPERSION_MISFIT),
-        reach=(reach[0], reach[-1]),
-        red=(),
-        blue=(),
-    )
-    tails = [shape.tails(*distinct(piece)) for piece in pieces]
-    return Null(
-        name=name,
-        source=source,
-        documents=len(kept),
-        share=shape.share,
-        dispersion=shape.dispersion,
-        reach=shape.reach,
-        red=tuple(sorted(_rounded(red) for red, _ in tails)),
-        blue=tuple(sorted(_rounded(blue) for _, blue in tails)),
-    )
-
-
-def cut(documents: Iterable[Sequence[int]]) -> Iterable[Sequence[int]]:
-    """Pieces of documents, end to end and of lengths in turn; no token is in two."""
-    turn = 0
-    for ids in documents:
-        start = 0
-        while len(ids) - start >= SHORTEST:
-            yield ids[start : start + PIECE_LENGTHS[turn % len(PIECE_LENGTHS)]]
-            start += PIECE_LENGTHS[turn % len(PIECE_LENGTHS)]
-            turn += 1
 
 
 def distinct(ids: Iterable[int]) -> tuple[int, int]:
@@ -245,83 +186,3 @@ def _cumulated(n: int, share: float, dispersion: float) -> tuple[int, list[float
     above.reverse()
     total = above[0]
     return first, [value / total for value in above]
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.5g}")
-
-
-def _equal_pieces(ids: Sequence[int], length: int) -> Iterable[Sequence[int]]:
-    return (ids[i : i + length] for i in range(0, len(ids) - length + 1, length))
-
-
-def _line(points: Sequence[tuple[float, float, float]], misfit: float) -> tuple[float, float]:
-    """Value at 0 and slope of the least-squares line through points (x, value, variance)."""
-    weights = [1 / (variance + misfit**2) for _, _, variance in points]
-    weight = sum(weights)
-    x_mean = sum(w * x for w, (x, _, _) in zip(weights, points)) / weight
-    y_mean = sum(w * y for w, (_, y, _) in zip(weights, points)) / weight
-    spread = sum(w * (x - x_mean) ** 2 for w, (x, _, _) in zip(weights, points))
-    moved = sum(w * (x - x_mean) * (y - y_mean) for w, (x, y, _) in zip(weights, points))
-    slope = moved / spread if spread else 0.0
-    return round(y_mean - slope * x_mean, 6), round(slope, 6)
-
-
-@cache
-def shipped() -> dict[str, Null]:
-    """The nulls that come with the package, by name."""
-    records: list[dict[str, Any]] = json.loads(read("nulls.json"))
-    return {record["name"]: from_record(record) for record in records}
-
-
-def load(path: str) -> Null:
-    """A null from a file that `wm-score calibrate` wrote. Raises InputError."""
-    try:
-        record: Any = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise InputError(f"null {path}: {problem.strerror or problem}") from None
-    except ValueError as problem:
-        raise InputError(
-            f"null {path}: not JSON ({problem}); make it with `wm-score calibrate`"
-        ) from None
-    if not isinstance(record, dict) or cast(Any, record).get("format") != FORMAT:
-        raise InputError(f'null {path}: no "format": "{FORMAT}"; make it with `wm-score calibrate`')
-    try:
-        return from_record(cast("dict[str, Any]", record))
-    except (KeyError, TypeError, ValueError, OverflowError) as problem:
-        raise InputError(f"null {path}: {problem!r}; make it with `wm-score calibrate`") from None
-
-
-def from_record(record: dict[str, Any]) -> Null:
-    """A null from its JSON object. Raises KeyError, TypeError or ValueError if it is none."""
-    if record["codebook"] != CODEBOOK:
-        raise ValueError(f"codebook {record['codebook']!r}, expected {CODEBOOK!r}")
-    share, dispersion, reach = record["share"], record["dispersion"], record["reach"]
-    red, blue = sorted(map(float, record["red"])), sorted(map(float, record["blue"]))
-    if len(red) < FEWEST or len(red) != len(blue):
-        raise ValueError(f"{len(red)} red and {len(blue)} blue tails, expected {FEWEST} or more")
-    null = Null(
-        name=str(record["name"]),
-        source=str(record["source"]),
-        documents=int(record["documents"]),
-        share=(float(share[0]), float(share[1])),
-        dispersion=(float(dispersion[0]), float(dispersion[1])),
-        reach=(int(reach[0]), int(reach[1])),
-        red=tuple(red),
-        blue=tuple(blue),
-    )
-    _check(null)
-    return null
-
-
-def _check(null: Null) -> None:
-    """Raises ValueError for figures that no text can give, NaN among them."""
-    for field, possible in {
-        "share": 0 < null.share[0] < 1 and math.isfinite(null.share[1]),
-        "dispersion": null.dispersion[0] > 0 and all(map(math.isfinite, null.dispersion)),
-        "reach": 1 <= null.reach[0] <= null.reach[1],
-        "red": all(0 <= tail <= 1 for tail in null.red),
-        "blue": all(0 <= tail <= 1 for tail in null.blue),
-    }.items():
-        if not possible:
-            raise ValueError(f"{field} {repr(getattr(null, field))[:40]} is impossible")

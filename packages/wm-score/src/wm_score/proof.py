@@ -6,16 +6,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Union
 
-from wm_score import null as nulls
+from wm_score import fitting, null_file
 from wm_score.counting import chunks
 from wm_score.errors import InputError
 from wm_score.null import Null, distinct
+from wm_score.null_file import DEFAULT
 from wm_score.rate import highest_rate
 from wm_score.rule import tally
 from wm_score.tables import BASE_TOKENS, counted
 from wm_score.tokenizer import encode
 
-DEFAULT = "default"
 NullLike = Union[str, Null]
 
 
@@ -24,8 +24,8 @@ class Evidence:
     """P-values of a text against unmarked text, one for each colour.
 
     `documents` and `pieces` say how much unmarked text stands behind them; no p is below
-    1 / (pieces + 1), and with the default null none below about 3 / pieces. Each counted id is
-    taken once, so that repeats are no evidence.
+    1 / (pieces + 1), with a null of one's own 1 / (documents + 1), and with the default null none
+    below about 3 / pieces. Each counted id is taken once, so that repeats are no evidence.
     """
 
     __slots__ = ("blue_p", "distinct_even", "distinct_odd", "documents", "null", "pieces", "red_p")
@@ -91,7 +91,7 @@ def choose(null: NullLike) -> Sequence[Null]:
     """The nulls that a p is the largest over."""
     if isinstance(null, Null):
         return [null]
-    shipped = nulls.shipped()
+    shipped = null_file.shipped()
     if null == DEFAULT:
         return list(shipped.values())
     if null not in shipped:
@@ -109,9 +109,7 @@ def lowest_p(null: NullLike) -> float:
     True
     """
     cautious = null == DEFAULT
-    return max(
-        highest_rate(0, one.pieces) if cautious else 1 / (1 + one.pieces) for one in choose(null)
-    )
+    return max(highest_rate(0, one.pieces) if cautious else one.lowest for one in choose(null))
 
 
 def counted_ids(text: str) -> list[int]:
@@ -123,11 +121,21 @@ def counted_ids(text: str) -> list[int]:
 def fit_null(texts: Iterable[str], name: str, source: str = "") -> Null:
     """A null of one's own, from unmarked texts that are independent of one another.
 
-    Raises InputError when they are too few: 99 pieces of 16 to 128 counted tokens are needed.
+    Copies of a text count as one. Raises InputError for a shipped null's name, and when the texts
+    are too few: 30 of at least 12 counted tokens are needed, and 99 pieces of 12 to 128.
     """
-    return nulls.fit(map(counted_ids, texts), name, source)
+    own = own_name(name)
+    kept, _, _ = fitting.independent(map(counted_ids, texts))
+    return fitting.fit(kept, own, source)
+
+
+def own_name(name: str) -> str:
+    """The name, if no shipped null has it. Raises InputError."""
+    if name in null_file.reserved():
+        raise InputError(f"null name {name!r} is that of a shipped null; choose another name")
+    return name
 
 
 def load_null(path: str) -> Null:
     """A null from a file. Raises InputError."""
-    return nulls.load(path)
+    return null_file.load(path)

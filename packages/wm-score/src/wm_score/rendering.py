@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from wm_score.spans import Token
+from wm_score.visible import visible
 from wm_score.windowing import Window
 
 ANSI = {"red": "\x1b[31m", "blue": "\x1b[34m", "none": "\x1b[90m"}
@@ -46,7 +47,7 @@ def table(records: Sequence[dict[str, Any]]) -> str:
     head = ["input", "counted", "even", "odd", "red", "blue", "verdict", "red p", "blue p"]
     rows = [
         [
-            str(record["input"]),
+            visible(str(record["input"])),
             str(record["counted"]),
             str(record["even"]),
             str(record["odd"]),
@@ -60,28 +61,32 @@ def table(records: Sequence[dict[str, Any]]) -> str:
     ]
     text = columns([head, *rows])
     first = records[0]
+    null = visible(first["null"])
     return text + (
-        f"p: against null '{first['null']}' ({first['null_documents']} unmarked documents in "
+        f"p: against null '{null}' ({first['null_documents']} unmarked documents in "
         f"{first['null_pieces']} pieces at least)\n"
     )
 
 
-def window_table(name: str, text: str, found: Sequence[Window]) -> str:
-    """Windows in columns, with the best of each colour named below."""
+def window_table(name: str, text: str, found: Sequence[Window], judged: bool = True) -> str:
+    """Windows in columns, with the best of each colour named below; without p if not `judged`."""
     lines = [["from", "to", "even", "odd", "red p", "blue p", "text"]]
     for one in found:
-        start = " ".join(text[one.start : one.start + 80].split())[:36]
+        start = visible(" ".join(text[one.start : one.start + 80].split())[:36])
         cells = [str(one.start), str(one.end), str(one.even), str(one.odd)]
-        lines.append([*cells, _p(one.red_p), _p(one.blue_p), start])
+        ps = [_p(one.red_p), _p(one.blue_p)] if judged else ["-", "-"]
+        lines.append([*cells, *ps, start])
     below = "no counted token\n"
-    if found:
+    if not judged:
+        below = "abstained: no p-values\n"
+    elif found:
         red = min(found, key=lambda one: one.red_p)
         blue = min(found, key=lambda one: one.blue_p)
         below = (
             f"best for red: {red.start} to {red.end}, p {_p(red.red_p)}; best for blue: "
             f"{blue.start} to {blue.end}, p {_p(blue.blue_p)}; corrected for {len(found)} windows\n"
         )
-    return f"{name}\n{columns(lines)}{below}"
+    return f"{visible(name)}\n{columns(lines)}{below}"
 
 
 def columns(lines: Sequence[Sequence[str]]) -> str:
@@ -101,8 +106,7 @@ def ansi(text: str, tokens: Sequence[Token]) -> str:
     """The text in terminal colours. Control characters are shown, not sent."""
     out: list[str] = []
     for colour, part in coloured(text, tokens):
-        shown = "".join(c if c in "\n\t" or c.isprintable() else ascii(c)[1:-1] for c in part)
-        out.append(ANSI[colour] + shown + RESET)
+        out.append(ANSI[colour] + visible(part, kept="\n\t") + RESET)
     return "".join(out)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 KEY = "wm_score"
-_decode = json.JSONDecoder().raw_decode
+_decode = json.JSONDecoder(parse_int=len).raw_decode  # values are kept as they are written
 
 
 def with_record(line: str, record: dict[str, Any]) -> str:

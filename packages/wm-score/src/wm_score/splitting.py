@@ -87,29 +87,29 @@ def _nfc_active() -> re.Pattern[str]:
 
 
 class _Shapes(dict[int, str]):
-    """The ASCII character that stands for a code point in the split pattern."""
+    """The ASCII character that stands for a code point in the split pattern.
+
+    Emptied when it is full, while other threads may be reading it: so each entry, ASCII too, can be
+    found again by itself.
+    """
 
     def __init__(self) -> None:
+        super().__init__()
         known = classes()
-        borders: dict[int, str] = {}
+        borders = {128: "!"}
         shaped = ((known["letter"], "a"), (known["number"], "0"), (known["space"], "\t"))
         for ranges, _ in shaped:
             borders.update((last + 1, "!") for _, last in ranges)
         for ranges, shape in shaped:
             borders.update((first, shape) for first, _ in ranges)
+        borders.update((c, chr(c)) for c in range(128))
+        borders.update({0x17F: "s", 0x180: "a"})  # the long s, which a case-blind 's also matches
         self.starts = sorted(borders)
         self.shapes = [borders[start] for start in self.starts]
-        super().__init__()
-        self.renew()
-
-    def renew(self) -> None:
-        self.clear()
-        self.update((c, chr(c)) for c in range(128))
-        self[0x17F] = "s"  # the long s, which a case-blind 's also matches
 
     def __missing__(self, code_point: int) -> str:
         if len(self) >= SHAPES_KEPT:
-            self.renew()
+            self.clear()
         shape = self[code_point] = self.shapes[bisect_right(self.starts, code_point) - 1]
         return shape
 

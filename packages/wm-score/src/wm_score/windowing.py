@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from wm_score.errors import InputError
 from wm_score.null import distinct
-from wm_score.proof import DEFAULT, NullLike, choose, lowest_p
+from wm_score.null_file import DEFAULT
+from wm_score.proof import NullLike, choose, lowest_p
 from wm_score.spans import tokens
 
 SIZE = 64  # counted tokens
