@@ -18,6 +18,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
     ("text", "secret"),
     [
         (f"--token {TOKEN}", TOKEN),
+        (f"as hf_oauth_{TOKEN[3:]}.x-{TOKEN[3:]}", TOKEN[3:]),
         ("https://user:hunter22@example.org/x.git", "hunter22"),
         ("https://ghp_0123456789012345678901234567890123@github.com/x", "ghp_0123"),
         ("export X=sk-abcdefghijklmnopqrstuvwx", "sk-abcdef"),

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
+from wm_eval.kernels import bound_caches
+
 BAD_INPUT = 2
 FAILED_CONTROL = 3
 INTERRUPTED = 130
@@ -221,6 +223,7 @@ def main(tokens: list[str] | None = None) -> None:
     """Entry point: exit 2 on bad input, 3 on a failed control, 130 on Ctrl-C."""
     from wm_eval.errors import WmEvalError
 
+    bound_caches()
     try:
         code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except (CycloptsError, WmEvalError, OSError) as error:  # OSError: a full or unreadable disk

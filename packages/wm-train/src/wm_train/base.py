@@ -117,9 +117,13 @@ def weights_sha256(location: str) -> str | None:
 
 
 def license_of(location: str) -> str | None:
-    """The licence that a model's own card names, in its folder or on the hub; None without one."""
+    """The licence that a model's own card names, in its folder or on the hub; None without one.
+
+    Several stand beside each other, with commas.
+    """
     from huggingface_hub import ModelCard
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from yaml import YAMLError
 
     card = Path(location) / "README.md"
     try:
@@ -127,11 +131,12 @@ def license_of(location: str) -> str | None:
             found = ModelCard.load(card) if card.is_file() else None
         else:
             found = ModelCard.load(location)
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError, YAMLError) as error:
         log.warning("the card of %s cannot be read, its licence is unknown: %s", location, error)
         return None
     data: Any = found.data if found else None
-    return data.license if data else None
+    named = data.license if data else None
+    return ", ".join(map(str, cast("list[Any]", named))) if isinstance(named, list) else named
 
 
 def lora(config: LoraConfig, model: PreTrainedModel) -> PeftLoraConfig:

@@ -17,6 +17,7 @@ import cyclopts
 import pydantic
 from cyclopts import App, Parameter
 
+from wm_eval.kernels import bound_caches
 from wm_train import presets, processes
 from wm_train.config import TrainConfig
 from wm_train.errors import ConfigError, WmTrainError
@@ -344,6 +345,7 @@ def main() -> None:
 
 
 def _main() -> None:
+    bound_caches()
     if not sys.stderr.isatty():
         # tqdm reads it when it is imported, and some libraries ask nobody else: transformers
         # while it converts a GGUF. A bar in a log file is one line of hundreds of kilobytes.

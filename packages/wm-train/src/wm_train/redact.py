@@ -24,7 +24,8 @@ _SMALL = 2**20  # bytes: a larger file of a model's folder is a vocabulary or we
 # often, and a manifest without its commits reproduces nothing. Such keys are known by value.
 # No letter may stand before one: a run called "brisk-lemur-20261126-040707" holds no "sk-" key.
 _FORMS = re.compile(
-    r"(?<![A-Za-z0-9])(?:hf_[A-Za-z0-9]{16,}|wandb_v\d_[A-Za-z0-9_\-]{20,}|local-[0-9a-f]{40}"
+    r"(?<![A-Za-z0-9])(?:hf_[A-Za-z0-9]{16,}|hf_(?:oauth|jwt)_[A-Za-z0-9._\-]{16,}"
+    r"|wandb_v\d_[A-Za-z0-9_\-]{20,}|local-[0-9a-f]{40}"
     r"|sk-[A-Za-z0-9_\-]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}"
     r"|eyJ[A-Za-z0-9_\-]{10,}\.[A-Za-z0-9_\-]{10,}\.[A-Za-z0-9_\-]{10,})"
 )

@@ -1,0 +1,21 @@
+"""Bounds what torch keeps of kernels on a CPU. Imports no torch: it has to be told before."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+# Two caches hold each kernel: oneDNN's own, and that of the layer through which torch calls it.
+CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+KEPT = 128  # a pass over SmolLM2 with an adapter has about 60 shapes of products
+
+
+def bound_caches() -> None:
+    """Let torch keep 128 kernels and not 1,024, unless the environment says otherwise.
+
+    A bfloat16 product on a CPU is a kernel of about 1 MB for each shape. Batches of many lengths
+    have a new shape each, and their kernels filled more than half of a training's memory.
+    """
+    if "torch" not in sys.modules:
+        for name in CACHES:
+            os.environ.setdefault(name, str(KEPT))
