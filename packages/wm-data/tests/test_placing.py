@@ -31,6 +31,7 @@ def folder(tmp_path, monkeypatch):
         ("someone/seeds@v1:even,odd", False),
         ("someone/seeds:even", False),
         ("seeds/typo@main", False),  # says that it is of the hub
+        ("someone/wiki.txt@main:train", False),
         ("someone/seeds-1.5", False),
     ],
 )

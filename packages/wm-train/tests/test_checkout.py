@@ -71,13 +71,9 @@ def test_a_patch_applies_whatever_git_was_told(repo: Path, tmp_path: Path, setti
     (repo / "packages/picture.bin").write_bytes(b"\0\2")
     (repo / NEW).parent.mkdir()
     (repo / NEW).write_text("b = 3\n")
-    (repo / "notes.docx").write_text("x")
-    (repo / "mine").mkdir()
-    (repo / "mine/secret.py").write_text("no code of ours")
+    (repo / "packages/notes.docx").write_text("x")
     text = patch_of(run_in(tmp_path / "run"))
-    assert "no code of ours" not in text
-    assert "# not in git, and not here: 'notes.docx'\n" in text
-    assert "# not in git, and not here: 'mine/'\n" in text
+    assert "# not in git, and not here: 'packages/notes.docx'\n" in text
     clone = tmp_path / "clone"
     git(tmp_path, "clone", "-q", str(repo), str(clone))
     git(clone, "apply", str(tmp_path / "run/code.patch"))
@@ -99,7 +95,6 @@ UNKNOWN = {
     "packages/a.bin": (b"x", False),
     "packages/.env": (b"x", False),
     "packages/large.json": (b"1" * (checkout.MOST + 1), False),
-    "elsewhere.py": (b"x", False),
 }
 
 
@@ -110,6 +105,15 @@ def test_an_unknown_file_is_there_whole_or_by_name(repo: Path, tmp_path: Path, n
     (repo / name).write_bytes(content)
     text = patch_of(run_in(tmp_path / "run"))
     assert text.startswith("diff --git" if whole else f"# not in git, and not here: {name!r}")
+
+
+def test_what_lies_elsewhere_is_no_code(repo: Path, tmp_path: Path) -> None:
+    """The documented commands write datasets and evaluations there."""
+    for name in ("data/demo/manifest.json", "null.json", "mine.py"):
+        (repo / name).parent.mkdir(parents=True, exist_ok=True)
+        (repo / name).write_text("x")
+    state = checkout.state(run_in(tmp_path / "run"))
+    assert (state.dirty, state.diff_sha256) == (False, None)
 
 
 def test_the_patch_has_no_secret(repo: Path, tmp_path: Path) -> None:

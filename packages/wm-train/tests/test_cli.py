@@ -1,15 +1,18 @@
 """Every mistake on the command line: one clear line, exit code 2, no traceback."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from wm_manifest import RunManifest, save
 from wm_train import cli, presets
 from wm_train.errors import ConfigError
+from wm_train.signals import Stopped
 
 BAD_DATASET = '{"prompt": "x", "blue_answer": "y"}\n'
 
@@ -130,6 +133,18 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error:")]
     assert len(lines) == 1
     assert expected in lines[0]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_a_signal_in_a_replay_has_its_own_code(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], number: int, code: int
+) -> None:
+    def stopped(*_: Any) -> int:
+        raise Stopped(number)
+
+    monkeypatch.setattr(cli, "_replay", stopped)
+    assert wm_train(monkeypatch, "replay", "somebody/run") == code
+    assert capfd.readouterr().err == "interrupted\n"
 
 
 def test_help_shows_every_field(

@@ -139,7 +139,9 @@ def test_a_secret_that_is_also_a_word_of_ours_leaves_a_record_whole(
     assert redact_fields(plain) == plain
     # In what a user wrote it is a secret all the same.
     assert redact_fields({"command": ["x", f"/home/{word}"]})["command"][1] == "/home/<redacted>"
-    assert redact_fields({"data": {"path": f"/{word}/x"}}) == {"data": {"path": "/<redacted>/x"}}
+    for section, field in (("data", "path"), ("tracking", "project"), ("publish", "repo_id")):
+        own = {section: {field: f"me/{word}/x"}}
+        assert redact_fields(own) == {section: {field: "me/<redacted>/x"}}
     assert redact(f"read /home/{word}/x") == "read /home/<redacted>/x"
 
 

@@ -76,7 +76,11 @@ def is_path(place: str) -> bool:
     """
     hub = HUB_ID.fullmatch(place)
     name = hub["name"] if hub else place
-    if place.startswith((".", "/", "~")) or name.endswith(DATA_SUFFIXES) or Path(place).exists():
+    if place.startswith((".", "/", "~")) or Path(place).exists():
+        return True
+    if hub and hub["revision"]:
+        return False
+    if name.endswith(DATA_SUFFIXES):
         return True
     return name == place and hub is not None and Path(place).parent.is_dir()
 

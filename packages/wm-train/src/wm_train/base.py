@@ -110,7 +110,7 @@ def reference(
 
 def weights_sha256(location: str) -> str | None:
     """One hash for the weights in a folder; None for a hub id, which has its commit."""
-    for kind in ("*.safetensors", "pytorch_model*.bin"):
+    for kind in ("model.safetensors", "model-*.safetensors", "pytorch_model*.bin"):
         if shards := [sha256(path) for path in sorted(Path(location).glob(kind))]:
             return shards[0] if len(shards) == 1 else text_sha256("\n".join(shards))
     return None

@@ -1,7 +1,8 @@
 """The code that a run ran on: its commit, and a patch of what was not committed. Commits nothing.
 
-The patch is git's own whatever its user has set, `git apply` takes it, and it has files that git
-does not know yet: those that may be code whole, all others by name.
+The patch is git's own whatever its user has set, `git apply` takes it, and it has the files below
+`packages/` and `prompts/` that git does not know yet: those that may be code whole, others by name.
+What lies elsewhere, as data and evaluations do, is not what runs.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def _unknown(top: Path, run_dir: Path) -> Iterator[str]:
     left = MOST
     for name in _names(top, run_dir):
         path, made = top / name, None
-        code = name.startswith(OURS) and path.suffix in KINDS and not path.is_symlink()
+        code = path.suffix in KINDS and not path.is_symlink()
         size = path.stat().st_size if code and path.is_file() else MOST + 1
         if size <= left:
             made = _git(top, *_DIFF, "--no-index", "--", "/dev/null", name, differs=1)
@@ -59,14 +60,10 @@ def _unknown(top: Path, run_dir: Path) -> Iterator[str]:
 
 
 def _names(top: Path, run_dir: Path) -> list[str]:
-    """Their paths from `top`; a folder of them that is no code of ours by its own."""
-    ours, others = (
-        (_git(top, "ls-files", "--others", "--exclude-standard", "-z", *more) or "").split("\0")
-        for more in (("--", *OURS), ("--directory", "--no-empty-directory"))
-    )
-    named = [name for name in others if not name.startswith(OURS)]
+    """Their paths from `top`."""
+    listed = _git(top, "ls-files", "--others", "--exclude-standard", "-z", "--", *OURS) or ""
     runs = _runs(top, run_dir)  # what runs write is no code
-    return [n for n in sorted(ours + named) if n and not (top / n).is_relative_to(runs)]
+    return [n for n in sorted(listed.split("\0")) if n and not (top / n).is_relative_to(runs)]
 
 
 def _runs(top: Path, run_dir: Path) -> Path:

@@ -364,9 +364,9 @@ def _main() -> None:
     )
     try:
         app.meta(sys.argv[1:], exit_on_error=False, print_error=False)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(getattr(stop, "exit_code", 130))
     except expected as error:
         _fail(str(error), getattr(error, "exit_code", 2))
     except cyclopts.ValidationError as error:

@@ -1,4 +1,4 @@
-"""What a run ran on: packages and machine, and hashes of files. The code is in `code`."""
+"""What a run ran on: packages and machine, and hashes of files. The code is in `checkout`."""
 
 from __future__ import annotations
 

@@ -50,7 +50,10 @@ _OWN = {
     *("command", "cause", "location", "file", "preset", "sync_command", "sharing_refused"),
     *("_name_or_path", "name_or_path", "base_model_name_or_path"),
 }
-_OWN_IN = {("model", "base"), ("data", "recipe"), ("data", "path")}
+_OWN_IN = {
+    *(("model", "base"), ("data", "recipe"), ("data", "path"), ("publish", "repo_id")),
+    *(("tracking", "project"), ("tracking", "entity")),
+}
 
 
 def redact(text: str, words: bool = True) -> str:

@@ -64,7 +64,8 @@ def check(config: TrainConfig, before: RunManifest) -> None:
     for field, (past, new) in _differences(then, now).items():
         raise ResumeError(
             f"{before.name} was started with {field} = {past!r}, not {new!r}: going on would be "
-            "another run; give the old value, or take another --name"
+            f"another run; give the old value, go on with --resume {before.name}, or take another "
+            "--name"
         )
 
 
