@@ -96,7 +96,6 @@ POINTS = {
 }
 KILLS, PIECES = 10, 5  # for each kind of run: a hundred in all, and each piece can be run alone
 A_FEW = (
-    "while the dataset is written",
     "in the first evaluation",
     "before the checkpoint is renamed",
     "in the final save",

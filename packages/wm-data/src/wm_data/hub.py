@@ -69,7 +69,6 @@ def records_of(source: AnySource, revision: str) -> Iterator[tuple[Where, dict[s
     assert source.hub is not None
     try:
         builder: Any = datasets.load_dataset_builder(source.hub, source.config, revision=revision)
-        found = datasets.get_dataset_split_names(source.hub, source.config, revision=revision)
     except ValueError as error:
         _check_config(source, revision)
         raise _unreachable(source, error) from error
@@ -81,6 +80,10 @@ def records_of(source: AnySource, revision: str) -> Iterator[tuple[Where, dict[s
             f"hub dataset {source.hub}: commit {revision} could not be fetched, and the cache has "
             f"another one ({builder.hash}), which was not taken; try again when the hub answers"
         )
+    try:
+        found = datasets.get_dataset_split_names(source.hub, source.config, revision=revision)
+    except Exception as error:
+        raise _unreachable(source, error) from error
     chosen = choose_splits(source, [str(split) for split in found])
     try:
         builder.download_and_prepare()

@@ -132,6 +132,7 @@ def show_plan(
     _quieten()
     from wm_train import plan
 
+    plan.check_device(device)  # before seconds of planning
     made = plan.make(config, rows, devices)
     Console().print(plan.table(made, devices, device, mfu))
 

@@ -210,14 +210,18 @@ def table(plan: Plan, devices: int, device: str | None, mfu: float) -> Renderabl
     return out
 
 
+def check_device(device: str | None) -> None:
+    """Raise `ConfigError` for a device that no figures are known of."""
+    if device is not None and device not in DEVICES:
+        raise ConfigError(f"--device {device!r} is not known; there are: {', '.join(DEVICES)}")
+
+
 def _on(
     plan: Plan, devices: int, device: str | None, mfu: float, total: float
 ) -> list[tuple[str, str, str]]:
     if device is None:
         peak = f"{plan.flops * plan.steps:.2e}"
         return [("operations in all", peak, "give --device for a time")]
-    if device not in DEVICES:
-        raise ConfigError(f"--device {device!r} is not known; there are: {', '.join(DEVICES)}")
     one = DEVICES[device]
     seconds = plan.flops / (devices * one.tflops * 1e12 * mfu)
     room = "fits" if total < FULL * one.gib else "does NOT fit"
