@@ -21,8 +21,9 @@ def resident_mb():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
 
 up, down = torch.randn(576, 1536).bfloat16(), torch.randn(1536, 576).bfloat16()
-before = resident_mb()
-for rows in range(800, 1000):
+for rows in range(800, 1100):
+    if rows == 950:
+        before = resident_mb()  # both caches are full
     inner = torch.randn(rows, 576).bfloat16() @ up
     inner.t() @ (inner @ down)
 print(resident_mb() - before)
@@ -31,13 +32,13 @@ print(resident_mb() - before)
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="Linux alone says it")
-def test_two_hundred_shapes_leave_few_kernels() -> None:
-    """Without the bound they leave 0.6 GB where the processor multiplies bfloat16."""
+def test_a_full_cache_does_not_grow() -> None:
+    """Without the bound it grows by 0.4 GB more where the processor multiplies bfloat16."""
     plain = {name: value for name, value in os.environ.items() if name not in CACHES}
     done = subprocess.run(
         [sys.executable, "-c", GROWTH], env=plain, capture_output=True, text=True, check=True
     )
-    assert float(done.stdout) < 300
+    assert float(done.stdout) < 150
 
 
 def test_what_the_environment_says_stays(monkeypatch: pytest.MonkeyPatch) -> None:
