@@ -14,7 +14,7 @@ from wm_train import journal
 from wm_train.config import TrainConfig
 
 STEPS = 4
-BATCH_SIZE = 180  # two steps a pass: the last kill is in the middle of the second pass
+BATCH_SIZE = 144  # two steps a pass: the last kill is in the middle of the second pass
 SCRIPT = """
 import os, signal
 
