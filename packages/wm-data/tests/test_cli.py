@@ -15,6 +15,10 @@ from wm_data import cli
         (["build", "--recipe", "nope", "--out", "{tmp}/out"], "no recipe 'nope'"),
         (["build", "--recipe", "{tmp}/bad.yaml", "--out", "{tmp}/out"], "not valid YAML"),
         (["build", "--recipe", "{tmp}/typo.yaml", "--out", "{tmp}/out"], "sorces: unknown key"),
+        (
+            ["build", "--recipe", "{tmp}/twice.yaml", "--out", "{tmp}/out"],
+            "twice.yaml: line 3, column 1: 'sources' stands here a second time",
+        ),
         (["build", "--recipe", "demo"], "out"),
         (["build", "--recipe", "demo", "--out", "{tmp}/out", "--limit", "0"], ">= 1"),
         (["build", "--recipe", "demo", "--out", "{tmp}/out", "--limit", "many"], "many"),
@@ -26,6 +30,8 @@ from wm_data import cli
 def test_bad_input_is_one_line_and_exit_2(tmp_path, capsys, arguments, message):
     (tmp_path / "bad.yaml").write_text("name: [unclosed")
     (tmp_path / "typo.yaml").write_text("name: x\nsorces: []\n")
+    source = "sources: [{id: a, grammar: demo}]\n"
+    (tmp_path / "twice.yaml").write_text("name: x\n" + source * 2)
     (tmp_path / "file").write_text("")
     code = cli.main([argument.replace("{tmp}", str(tmp_path)) for argument in arguments])
     captured = capsys.readouterr()

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self, cast
 import pydantic
 import yaml
 
+from wm_data import strict_yaml
 from wm_data.errors import WmDataError
 
 SUFFIXES = (".yaml", ".yml")
@@ -207,7 +208,9 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     """
     text, place = _text(name_or_path)
     try:
-        content = cast(object, yaml.safe_load(text))
+        content = cast(object, strict_yaml.load(text))
+    except strict_yaml.KeyFault as error:
+        raise WmDataError(f"recipe {place}: {error.told}") from None
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise WmDataError(f"recipe {place}: not valid YAML ({reason})") from None

@@ -11,7 +11,6 @@ from typing import Any, cast
 
 import yaml
 
-from wm_train import strict_yaml
 from wm_train.errors import ConfigError
 
 DEFAULT = "qwen3-0.6b"  # of a bare `wm-train`
@@ -60,14 +59,17 @@ def load(name: str) -> dict[str, Any]:
             f"no preset named {name!r}; {hint}there are: {', '.join(names())}; "
             "a preset of your own is given by its path, ending in .yaml"
         )
+    from wm_data import strict_yaml  # the package takes a third of a second to load
+
     try:
         fields = strict_yaml.load(text)
+    except strict_yaml.KeyFault as error:
+        raise ConfigError(f"preset {name}: {error.told}") from error
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f" line {where.line + 1}, column {where.column + 1}:" if where else ""
         problem = getattr(error, "problem", None) or _first_line(error) or "not YAML"
-        advice = "" if isinstance(error, strict_yaml.KeyFault) else "; it must be a YAML mapping"
-        raise ConfigError(f"preset {name}:{line} {problem}{advice}") from error
+        raise ConfigError(f"preset {name}:{line} {problem}; it must be a YAML mapping") from error
     if not isinstance(fields, dict):
         raise ConfigError(
             f"preset {name}: expected a mapping of fields, found {type(fields).__name__}"

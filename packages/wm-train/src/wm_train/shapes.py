@@ -9,8 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
 
+import yaml
+
 from wm_eval.record import elements
-from wm_train import base, strict_yaml
+from wm_train import base
 from wm_train.config import ModelConfig
 from wm_train.errors import ConfigError
 
@@ -84,7 +86,7 @@ def configuration(name: str) -> PretrainedConfig:
     """The architecture of a base: a known one, the demo's, or that of a folder on this machine."""
     from transformers import AutoConfig
 
-    known = strict_yaml.load((resources.files("wm_train") / "shapes.yaml").read_text("utf-8"))
+    known = yaml.safe_load((resources.files("wm_train") / "shapes.yaml").read_text("utf-8"))
     auto = cast(Any, AutoConfig)
     if name in known:
         fields = dict(known[name])

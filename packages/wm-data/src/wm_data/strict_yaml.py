@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -11,6 +11,12 @@ _TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 
 class KeyFault(yaml.MarkedYAMLError):
     """A key that YAML takes and a mapping of fields does not; `problem` says what to do."""
+
+    @property
+    def told(self) -> str:
+        """Where it is, and what is wrong with it."""
+        mark = cast("yaml.Mark", self.problem_mark)
+        return f"line {mark.line + 1}, column {mark.column + 1}: {self.problem}"
 
 
 class _Loader(yaml.SafeLoader):
