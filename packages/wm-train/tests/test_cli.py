@@ -45,10 +45,6 @@ CASES = {
         ["--preset", "demo", "--optim.epochs", "inf"],
         "--optim.epochs: Input should be a finite number",
     ),
-    "warmup of a constant rate": (
-        ["--preset", "demo", "--optim.schedule", "constant", "--optim.warmup", "0.1"],
-        "take the schedule constant_with_warmup, or set warmup to 0",
-    ),
     "field of no name": (["--preset", "number.yaml"], "number.yaml: line 2, column 1: expected a"),
     "field given twice": (["--preset", "twice.yaml"], "twice.yaml: line 3, column 1: 'model'"),
     "restart of no run": (["--restart"], "give --resume NAME too"),

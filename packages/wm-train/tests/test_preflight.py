@@ -174,6 +174,16 @@ def test_emulated_bfloat16_is_found(
     assert preflight.arithmetic(precision).why == why
 
 
+def with_adapter(model: Any, examples: Dataset) -> Any:
+    """What `room` asks of a trainer."""
+    return SimpleNamespace(
+        model=model,
+        train_dataset=examples,
+        is_fsdp_enabled=False,
+        accelerator=SimpleNamespace(num_processes=1),
+    )
+
+
 @pytest.mark.parametrize(("share", "fits"), [(0.98, False), (1.02, True)])
 def test_the_base_that_is_in_memory_is_not_counted_again(
     share: float,
@@ -189,12 +199,7 @@ def test_the_base_that_is_in_memory_is_not_counted_again(
     config = tiny(model={"precision": "bfloat16", "lora": {"r": 2, "alpha": 4}})
     adapted = get_peft_model(model, base.lora(config.model.lora, model))
     examples = Dataset.from_list(pairs[: config.optim.batch_size])
-    trainer: Any = SimpleNamespace(
-        model=adapted,
-        train_dataset=examples,
-        is_fsdp_enabled=False,
-        accelerator=SimpleNamespace(num_processes=1),
-    )
+    trainer = with_adapter(adapted, examples)
     shape, (load, _) = shapes.measured(adapted), load_of(config, examples)
     parts = estimate.memory(config, shape, load)
     free = share * (estimate.peak(parts) - parts["weights"])
@@ -212,12 +217,8 @@ def test_a_run_that_goes_on_needs_no_room_for_the_checkpoints_it_has(
 ) -> None:
     config = tiny(checkpoint={"keep": 2}, model={"lora": {"r": 2, "alpha": 4}})
     model: Any = AutoModelForCausalLM.from_pretrained(base_dir)
-    trainer: Any = SimpleNamespace(
-        model=get_peft_model(model, base.lora(config.model.lora, model)),
-        train_dataset=Dataset.from_list(pairs[: config.optim.batch_size]),
-        is_fsdp_enabled=False,
-        accelerator=SimpleNamespace(num_processes=1),
-    )
+    adapted = get_peft_model(model, base.lora(config.model.lora, model))
+    trainer = with_adapter(adapted, Dataset.from_list(pairs[: config.optim.batch_size]))
     each = int(estimate.checkpoint_gib(shapes.measured(trainer.model)) * estimate.GIB)
     free = SimpleNamespace(free=int(1.5 * each))
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: free)
@@ -232,6 +233,24 @@ def test_a_run_that_goes_on_needs_no_room_for_the_checkpoints_it_has(
         with (folder / "weights").open("wb") as file:
             file.truncate(each)
     assert why() == "", "a third, while it is written, has room"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "said"), [("constant", True), ("constant_with_warmup", False), ("cosine", False)]
+)
+def test_a_warmup_that_the_schedule_has_no_use_for_is_told(
+    schedule: str,
+    said: bool,
+    tiny: Callable[..., TrainConfig],
+    base_dir: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(base_dir)
+    config = tiny(optim={"schedule": schedule, "warmup": 0.1})
+    assert engine._arguments(config, tmp_path, model)["warmup_steps"] == 0.1
+    line = "optim.warmup 0.1 is not used: schedule constant has none"
+    assert (line in [record.getMessage() for record in caplog.records]) == said
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from wm_train import presets
-from wm_train.config import OptimConfig, TrainConfig, as_begun
+from wm_train.config import OptimConfig, TrainConfig
 from wm_train.errors import ConfigError
 
 
@@ -93,14 +93,3 @@ def test_a_number_that_nothing_can_be_done_with_is_refused(fields: dict[str, Any
     with pytest.raises(ValidationError, match="1 validation error"):
         TrainConfig.model_validate(presets.load("demo") | fields)
     assert TrainConfig.model_validate(presets.load("demo") | {"seed": 2**32 - 1}).seed == 2**32 - 1
-
-
-def test_a_constant_rate_has_no_warmup() -> None:
-    constant = OPTIM | {"schedule": "constant"}
-    assert OptimConfig.model_validate(constant).warmup == 0
-    assert OptimConfig.model_validate(OPTIM | {"schedule": "constant_with_warmup"}).warmup == 0.05
-    with pytest.raises(ValidationError, match="take the schedule constant_with_warmup, or set"):
-        OptimConfig.model_validate(constant | {"warmup": 0.1})
-    # A run of before: it took the warmup and made none.
-    begun = presets.load("demo") | {"optim": constant | {"warmup": 0.05}}
-    assert as_begun(begun).optim.warmup == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -18,8 +18,6 @@ from pydantic import (
 from wm_publish.markup import is_hub_id
 
 EXAMPLES_A_ROW = 6  # two watermark and four detect examples: the definition of the tasks
-
-CONSTANT = "constant"  # the schedule without a warmup
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy takes
 
@@ -139,27 +137,10 @@ class OptimConfig(Section):
     twins: bool = Field(default=True, description="all six examples of a row in one step")
     schedule: Literal["cosine", "linear", "constant", "constant_with_warmup"] = "cosine"
     warmup: float = Field(
-        default=0.05, ge=0, lt=1, description="share of the steps; constant has none"
+        default=0.05, ge=0, lt=1, description="share of the steps; schedule constant has none"
     )
     weight_decay: float = Field(default=0.0, ge=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _constant_from_the_start(cls, fields: Any) -> Any:
-        if not isinstance(fields, dict):
-            return fields
-        given = cast("dict[str, Any]", fields)
-        return {"warmup": 0.0, **given} if given.get("schedule") == CONSTANT else given
-
-    @model_validator(mode="after")
-    def _warmup_of_a_schedule(self) -> OptimConfig:
-        if self.schedule == CONSTANT and self.warmup:
-            raise ValueError(
-                f"schedule constant has no warmup, and warmup is {self.warmup}: take the schedule "
-                "constant_with_warmup, or set warmup to 0"
-            )
-        return self
 
     @model_validator(mode="after")
     def _whole_rows(self) -> OptimConfig:
@@ -292,18 +273,7 @@ class TrainConfig(Section):
         return self
 
 
-def as_begun(fields: dict[str, Any]) -> TrainConfig:
-    """The configuration in a run's manifest, with the meaning that it had when the run began.
-
-    Raises pydantic's `ValidationError` for that of a version which had other fields.
-    """
-    optim = fields.get("optim")
-    if isinstance(optim, dict) and cast("dict[str, Any]", optim).get("schedule") == CONSTANT:
-        fields = {**fields, "optim": {**optim, "warmup": 0.0}}  # older versions ignored it
-    return TrainConfig.model_validate(fields)
-
-
 def first_fault(error: ValidationError) -> str:
-    """The first field at fault and what is wrong with it."""
+    """The first field at fault and what is wrong with it, of a record that nobody is to edit."""
     found = error.errors()[0]
     return f"{'.'.join(map(str, found['loc']))}: {found['msg']}"

@@ -72,6 +72,8 @@ def _arguments(config: TrainConfig, run_dir: Path, model: PreTrainedModel) -> di
     import torch
 
     o = config.optim
+    if o.schedule == "constant" and o.warmup:
+        log.warning("optim.warmup %s is not used: schedule constant has none", o.warmup)
     return dict(
         output_dir=str(run_dir / "checkpoints"),
         seed=config.seed,

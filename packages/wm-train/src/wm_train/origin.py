@@ -10,7 +10,7 @@ from typing import Any, cast
 import pydantic
 
 from wm_manifest import ManifestError, RunManifest, load
-from wm_train.config import TrainConfig, as_begun, first_fault
+from wm_train.config import TrainConfig, first_fault
 from wm_train.errors import ConfigError
 
 MANIFESTS = ("manifest.json", "wm_manifest.json")  # in a run folder, in a release of it
@@ -81,7 +81,7 @@ def _download(repo: str, revision: str | None) -> Path:
 def _config(source: str, manifest: RunManifest) -> TrainConfig:
     """The run's fields, its base pinned to the commit it had; nothing sent to W&B or the hub."""
     try:
-        config = as_begun(manifest.config)
+        config = TrainConfig.model_validate(manifest.config)
     except pydantic.ValidationError as error:
         raise ConfigError(
             f"{source}: this version of wm-train cannot read the run's configuration: "

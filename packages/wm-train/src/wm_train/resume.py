@@ -17,7 +17,7 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 from wm_eval import WatermarkEvalCallback
 from wm_manifest import ModelRef, RunManifest, load
 from wm_train import checkpoints
-from wm_train.config import TrainConfig, as_begun, first_fault
+from wm_train.config import TrainConfig, first_fault
 from wm_train.errors import CheckpointError, ResumeError
 from wm_train.redact import redact_fields
 from wm_train.signals import Stop
@@ -48,7 +48,7 @@ def config_of(run_dir: Path) -> tuple[TrainConfig, str | None]:
     if "<redacted>" in json.dumps(manifest.config):
         raise ResumeError(f"{run_dir}: a secret was left out of config.yaml; use the first command")
     try:
-        return as_begun(manifest.config), manifest.preset
+        return TrainConfig.model_validate(manifest.config), manifest.preset
     except pydantic.ValidationError as error:
         raise ResumeError(
             f"{run_dir}: this version of wm-train cannot read the run's configuration: "
@@ -72,7 +72,7 @@ def check(config: TrainConfig, before: RunManifest) -> None:
 def _with_defaults(fields: dict[str, Any]) -> dict[str, Any]:
     """What a run was started with, and for fields that came later what it did without them."""
     try:
-        return redact_fields(json.loads(as_begun(fields).model_dump_json()))
+        return redact_fields(json.loads(TrainConfig.model_validate(fields).model_dump_json()))
     except pydantic.ValidationError:
         return fields  # of a version that had others: the comparison names one
 
