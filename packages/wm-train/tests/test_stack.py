@@ -91,7 +91,7 @@ def test_an_attempt_is_recorded_with_its_stack(make_manifest: Make, tmp_path: Pa
         "abcdefghi",
     ]
     here = stack.here(tmp_path, command, make_manifest(attempts=attempts(None)))
-    assert here.command == [*command[:4], "mine", "--token", "<redacted>"]
+    assert here.command == [*command[:-1], "<redacted>"]
     assert here.git.diff_path in (None, "code-2.patch")
     record = RunRecord(tmp_path, make_manifest(attempts=attempts(None)))
     record.resume(5, here)

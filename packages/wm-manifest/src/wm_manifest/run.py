@@ -62,7 +62,7 @@ class WandbRef(Record):
 class Stack(Record):
     """How an attempt was started, and on what; a run may be gone on with elsewhere."""
 
-    command: list[str]  # local folders by their last names
+    command: list[str]
     git: GitState
     lock_sha256: str | None
     packages: dict[str, str]
@@ -78,7 +78,7 @@ class Attempt(Record):
     from_step: int = 0
     outcome: Literal["finished", "failed", "interrupted", "killed"] | None = None
     cause: str | None = None  # why it ended: finished, the signal, the error's text
-    stack: Stack | None = None  # None in older files, where only the first one's is known
+    stack: Stack | None = None  # of later attempts; the first one's is the run's own
 
 
 class Checkpoint(Record):

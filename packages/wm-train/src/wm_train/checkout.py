@@ -36,7 +36,7 @@ def state(run_dir: Path, patch: str = PATCH) -> GitState:
     top = Path(root.rstrip("\n"))
     tracked = _git(top, *_DIFF, "HEAD")
     # A plain word that is a password somewhere is also one in code.
-    text = redact("".join(_unknown(top, run_dir)) + (tracked or ""), words=False)
+    text = redact("".join(_unknown(top)) + (tracked or ""), words=False)
     if not text:
         return GitState(commit=commit.strip(), dirty=tracked is None)
     path = run_dir / patch
@@ -46,10 +46,11 @@ def state(run_dir: Path, patch: str = PATCH) -> GitState:
     )
 
 
-def _unknown(top: Path, run_dir: Path) -> Iterator[str]:
+def _unknown(top: Path) -> Iterator[str]:
     """Files that git does not know and was not told to ignore, as the patch has them."""
     left = MOST
-    for name in _names(top, run_dir):
+    listed = _git(top, "ls-files", "--others", "--exclude-standard", "-z", "--", *OURS) or ""
+    for name in sorted(filter(None, listed.split("\0"))):
         path, made = top / name, None
         code = path.suffix in KINDS and not path.is_symlink()
         size = path.stat().st_size if code and path.is_file() else MOST + 1
@@ -57,19 +58,6 @@ def _unknown(top: Path, run_dir: Path) -> Iterator[str]:
             made = _git(top, *_DIFF, "--no-index", "--", "/dev/null", name, differs=1)
             left -= size
         yield made or f"# not in git, and not here: {name!r}\n"
-
-
-def _names(top: Path, run_dir: Path) -> list[str]:
-    """Their paths from `top`."""
-    listed = _git(top, "ls-files", "--others", "--exclude-standard", "-z", "--", *OURS) or ""
-    runs = _runs(top, run_dir)  # what runs write is no code
-    return [n for n in sorted(listed.split("\0")) if n and not (top / n).is_relative_to(runs)]
-
-
-def _runs(top: Path, run_dir: Path) -> Path:
-    """The folder of runs; where that is the repository itself, the run's own alone."""
-    here = run_dir.absolute().resolve()
-    return here if top.resolve().is_relative_to(here.parent) else here.parent
 
 
 def _git(folder: Path, *args: str, differs: int = 0) -> str | None:

@@ -65,7 +65,8 @@ class RunRecord:
         self.start(checkpoint_step, here)
 
     def start(self, from_step: int = 0, here: Stack | None = None) -> None:
-        attempt = Attempt(started_at=utc_now(), from_step=from_step, stack=here)
+        first = not self.manifest.attempts  # on what the manifest says of the run
+        attempt = Attempt(started_at=utc_now(), from_step=from_step, stack=None if first else here)
         self.update(status="running", attempts=[*self.manifest.attempts, attempt])
 
     def end(self, status: str, cause: str) -> None:

@@ -9,7 +9,6 @@ from rich.console import Console
 
 from wm_manifest import Hardware, RunManifest, Stack
 from wm_publish.markup import one_line
-from wm_publish.public import without_folders
 from wm_train import checkout, provenance
 from wm_train.redact import redact_command
 
@@ -24,8 +23,7 @@ def here(run_dir: Path, command: list[str], before: RunManifest | None) -> Stack
             (run_dir / git.diff_path).unlink(missing_ok=True)  # the same changes
             git = git.model_copy(update={"diff_path": kept})
     return Stack(
-        # What others read of a run has no folder of this machine in it.
-        command=[without_folders(part) for part in redact_command(command)],
+        command=redact_command(command),
         git=git,
         lock_sha256=provenance.lock_sha256(),
         packages=provenance.versions(),
