@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -20,6 +21,7 @@ from wm_train import checkpoints, cli, journal, run
 from wm_train.config import TrainConfig
 from wm_train.errors import CheckpointError, ResumeError
 from wm_train.lock import only_one
+from wm_train.record import RunRecord
 from wm_train.resume import fingerprint
 
 Make = Callable[..., TrainConfig]
@@ -94,6 +96,21 @@ def pair(tmp_path: Path) -> Path:
         (folder / "b.json").write_text("{}")
         checkpoints.seal(folder, step)
     return tmp_path
+
+
+def test_a_folder_that_is_named_nearly_so_is_none(
+    pair: Path, make_manifest: Callable[..., RunManifest], tmp_path: Path
+) -> None:
+    """A copy that somebody keeps beside them ends no run."""
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("checkpoint-2", "checkpoint-2-backup"):
+        shutil.copytree(pair / "checkpoint-2", run / "checkpoints" / name)
+    record = RunRecord(run, make_manifest())
+    record.checkpoints()
+    assert [(c.step, c.path) for c in record.manifest.checkpoints] == [
+        (2, "checkpoints/checkpoint-2")
+    ]
 
 
 def _flip(path: Path) -> None:

@@ -75,6 +75,10 @@ def check(config: TrainConfig, folder: Path, whole: RunManifest) -> None:
     """The run is gone on with, and ends as one to which nothing happened."""
     manifest = go(config, folder)
     assert manifest.weights_sha256 == whole.weights_sha256
+    lines = journal.read(folder / "log.jsonl", "train")
+    assert [line["step"] for line in lines] == [*range(1, STEPS + 1)]
+    seconds = sum(line["step_seconds"] for line in lines)
+    assert manifest.train_seconds == pytest.approx(seconds, abs=0.06), "of all attempts"
     assert [(e.step, e.figures) for e in manifest.evaluations] == [
         (e.step, e.figures) for e in whole.evaluations
     ]
