@@ -1,4 +1,4 @@
-"""The manifests that the tests share: one of each kind, as version 1 wrote them."""
+"""The manifests that the tests share: of each kind one as it first was, and one with every field."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wm_manifest import Record, load
+from wm_manifest import SCHEMA_VERSION, Record, load
 from wm_manifest.schema import RECORDS
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -17,6 +17,12 @@ GOLDEN = Path(__file__).parent / "golden"
 def golden() -> dict[str, list[Path]]:
     """Kind -> its files, one for every schema version there has been."""
     return {kind: sorted(GOLDEN.glob(f"{kind}-*.json")) for kind in RECORDS}
+
+
+@pytest.fixture(scope="session")
+def full() -> dict[str, Path]:
+    """Kind -> the file of its newest version in which every field there is has a value."""
+    return {kind: GOLDEN / "full" / f"{kind}-{SCHEMA_VERSION}.json" for kind in RECORDS}
 
 
 @pytest.fixture

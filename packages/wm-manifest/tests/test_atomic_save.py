@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from wm_manifest import Estimate, ManifestError, Record, load, save
+from wm_manifest import Checkpoint, Estimate, GitState, ManifestError, Record, load, save
 
 OLD = b"the old file"
+GIT, POINT = GitState(commit=None, dirty=False), Checkpoint(step=1, path="x")
 
 
 @pytest.fixture
@@ -47,6 +48,19 @@ UNWRITABLE: dict[str, tuple[dict[str, Any], str]] = {
     "text for a number": ({"seed": "seven"}, "seed: not written"),
     "a status of no kind": ({"status": "done"}, "status: not written"),
     "null for a record": ({"hardware": None}, "hardware: not written"),
+    "a misspelt field": ({"statsu": "finished"}, "statsu: not written: a RunManifest has no such"),
+    "one of a part": (
+        {"git": GIT.model_copy(update={"dirtu": True})},
+        "git.dirtu: not written: a GitState has no",
+    ),
+    "one in a list": (
+        {"checkpoints": [POINT.model_copy(update={"stepp": 1})]},
+        "checkpoints.0.stepp: not written",
+    ),
+    "one in a dict": (
+        {"config": {"a": GIT.model_copy(update={"b": 1})}},
+        "config.a.b: not written: a GitState",
+    ),
 }
 circle["again"] = circle
 

@@ -12,7 +12,16 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from wm_manifest import Control, Estimate, Evaluation, HubRef, ModelRef, Piece, SourceRef
+from wm_manifest import (
+    Control,
+    Estimate,
+    Evaluation,
+    GitState,
+    HubRef,
+    ModelRef,
+    Piece,
+    SourceRef,
+)
 from wm_publish import PublishError, markup, render_card
 from wm_publish.card import _only_safe
 
@@ -394,3 +403,29 @@ def test_template_cannot_print_a_string_that_no_filter_saw():
 def test_front_matter_is_plain_yaml_of_json_types(make_manifest):
     block = render_card(make_manifest()).split("---\n")[1]
     assert json.loads(json.dumps(yaml.safe_load(block)))["tags"][0] == "watermark"
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+SCORERS = {
+    "a public repository": (
+        "https://github.com/owner/wm",
+        f"pip install 'wm-score @ git+https://github.com/owner/wm@{COMMIT}#subdirectory=packages/wm-score'",
+    ),
+    "none is known": (None, "pip install ./packages/wm-score  # in a clone of wm, which made this"),
+    "one that is no URL": (
+        "https://x/y; rm -rf ~",
+        "pip install ./packages/wm-score  # in a clone",
+    ),
+    "one with a login": ("https://me@x.org/y", "pip install ./packages/wm-score  # in a clone"),
+}
+
+
+@pytest.mark.parametrize("case", SCORERS)
+def test_the_scorer_is_installed_from_where_it_can_be_had(make_manifest, case: str) -> None:
+    """Not from PyPI, where anybody may take the name."""
+    repository, line = SCORERS[case]
+    card = render_card(
+        make_manifest(git=GitState(commit=COMMIT, dirty=False, repository=repository))
+    )
+    assert line in section(card, "How to use it")
+    assert "pip install wm-score" not in card

@@ -62,7 +62,7 @@ def test_without_a_token_it_exits_1_and_prints_the_command_for_later(
     code, out, _ = run_cli(run, "--repo-id", "me/wm", "--public")
     assert code == 1
     assert "Not uploaded: no Hugging Face token" in out
-    assert f"wm-publish {run} --repo-id me/wm --public" in out
+    assert f"uv run wm-publish {run} --repo-id me/wm --public" in out
     assert (run / "publish" / "model.safetensors").is_file()
 
 

@@ -50,6 +50,8 @@ LONG = [value * (1_000 // len(value) + 1) for value in NASTY if value]
 STRUCTURAL = {
     "kind", "status", "output", "task", "colour", "mode", "role", "sha256", "id", "path", "plots",
     "created_at", "url", "step", "files", "evaluations", "checkpoints", "on_bad_row", "detect",
+    "lock_sha256", "diff_sha256", "manifest_sha256", "chat_template_sha256", "tokenizer_sha256",
+    "weights_sha256", "base_weights_sha256",
 }  # fmt: skip
 
 

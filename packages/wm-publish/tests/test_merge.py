@@ -209,4 +209,4 @@ def test_without_peft_the_error_names_the_extra(adapter_run, monkeypatch, capsys
     with pytest.raises(SystemExit) as caught:
         cli.main()
     assert caught.value.code == 2
-    assert "pip install 'wm-publish[merge]'" in capsys.readouterr().err
+    assert "uv sync in a clone of wm installs it" in capsys.readouterr().err

@@ -129,3 +129,24 @@ def test_outside_of_a_checkout_there_is_no_commit(
 ) -> None:
     monkeypatch.setattr(checkout, "__file__", str(tmp_path / "checkout.py"))
     assert checkout.state(run_in(tmp_path / "run")).commit is None
+
+
+REMOTES = {
+    "https": ("https://github.com/owner/wm.git", "https://github.com/owner/wm"),
+    "with a login": ("https://me:secret@github.com/owner/wm", "https://github.com/owner/wm"),
+    "ssh": ("git@github.com:owner/wm.git", "https://github.com/owner/wm"),
+    "ssh with a port": ("ssh://git@gitlab.com:22/a/b/wm/", "https://gitlab.com/a/b/wm"),
+    "a host of one's own": ("https://git.example.org/owner/wm", None),
+    "a name that ends like one": ("https://notgithub.com/owner/wm", None),
+    "a host before one": ("https://example.org/github.com/owner/wm", None),
+    "a folder": ("/home/me/github.com/owner/wm", None),
+}
+
+
+@pytest.mark.parametrize("name", REMOTES)
+def test_a_repository_is_named_where_the_commit_can_be_had(repo: Path, name: str) -> None:
+    remote, public = REMOTES[name]
+    git(repo, "remote", "add", "origin", remote)
+    assert checkout.state(run_in(repo / "runs/a")).repository is None  # not pushed, as far as known
+    git(repo, "update-ref", "refs/remotes/origin/main", "HEAD")
+    assert checkout.state(run_in(repo / "runs/b")).repository == public

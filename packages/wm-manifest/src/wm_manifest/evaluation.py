@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
-from wm_manifest.record import SCHEMA_VERSION, Estimate, Measured, Record, TemplateRef
+from wm_manifest.record import (
+    SCHEMA_VERSION,
+    Count,
+    Estimate,
+    Measured,
+    Record,
+    Sha256,
+    TemplateRef,
+    Version,
+)
 
 Colour = Literal["red", "blue", "ignored"]
 
@@ -19,7 +28,7 @@ class ModelRef(Record):
     adapter: str | None = None
     adapter_revision: str | None = None
     model_type: str | None = None
-    parameters: int | None = None
+    parameters: Count | None = None
 
 
 class Decoding(Record):
@@ -85,21 +94,21 @@ class EvalReport(Record):
     """
 
     kind: Literal["evaluation"] = "evaluation"
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Version = SCHEMA_VERSION
     model: ModelRef
     base: ModelRef | None = None  # what it was compared with; the model's own base: no adapter
     # Whether the base was asked, or its answers are those of the training's step 0. None also for
     # a report of before this field, whose base, where there is one, was asked.
     base_answers: Literal["asked", "step 0"] | None = None
     dataset: str  # name of the dataset
-    dataset_sha256: str  # of its manifest.json
+    dataset_sha256: Sha256  # of its manifest.json
     split: str
     limit: int | None = None
-    step: int | None = None  # optimizer steps taken before it, inside training
+    step: Count | None = None  # optimizer steps taken before it, inside training
     decoding: Decoding
     codebook: str
     templates: list[TemplateRef]
-    chat_template_sha256: str | None
+    chat_template_sha256: Sha256 | None
     packages: dict[str, str]
     hardware: str
     # In which the weights are held: "bfloat16". None: another backend's affair, or an older file.
@@ -110,3 +119,11 @@ class EvalReport(Record):
     controls: list[Control]
     valid: bool
     samples: list[Sample] = Field(default_factory=lambda: [])
+
+    @field_validator("valid")
+    @classmethod
+    def _controls_allow_it(cls, valid: bool, info: ValidationInfo) -> bool:
+        failed = [c.name for c in info.data.get("controls", ()) if c.blocking and not c.passed]
+        if valid and failed:
+            raise ValueError(f"Input should be false, for the control {failed[0]!r} failed")
+        return valid

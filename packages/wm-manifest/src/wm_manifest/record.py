@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+)
+
+from wm_manifest.shown import shown
 
 SCHEMA_VERSION = 1
 NOT_FINITE = ("NaN", "Infinity", "-Infinity")
@@ -18,9 +28,22 @@ def _number(value: object) -> object:
 # no such numbers, and null would say that nothing was measured, so a file holds their name.
 Measured = Annotated[
     float,
+    Field(allow_inf_nan=True),
     BeforeValidator(_number),
     WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": list(NOT_FINITE)}]}),
 ]
+
+Count = Annotated[int, Field(ge=0)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def _version(value: object) -> object:
+    if type(value) is not int:  # True == 1 == 1.0
+        raise ValueError(f"Input should be {SCHEMA_VERSION}")
+    return value
+
+
+Version = Annotated[Literal[1], BeforeValidator(_version)]
 
 
 class Record(BaseModel):
@@ -35,22 +58,35 @@ class Record(BaseModel):
         frozen=True,
         protected_namespaces=(),
         ser_json_inf_nan="strings",
+        allow_inf_nan=False,
     )
 
 
 class FileRef(Record):
-    """One file, by its path relative to the manifest's folder (always with `/`)."""
+    """One file by its path, always with `/`: in the manifest's folder, or in that of a source."""
 
     path: str
-    bytes: int = Field(ge=0)
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: Count
+    sha256: Sha256
+
+
+def _inside(file: FileRef) -> FileRef:
+    outside = {"", ".", ".."} & set(file.path.split("/"))
+    if outside or re.search(r"^[A-Za-z]:|[\\\0]", file.path):
+        place = shown(file.path, "path")
+        raise ValueError(f"the path leads out of the manifest's folder, found {place}")
+    return file
+
+
+# A file that readers look for in the manifest's folder: no path of a stranger leads out of it.
+OwnFile = Annotated[FileRef, AfterValidator(_inside)]
 
 
 class TemplateRef(Record):
     """One prompt template with its whole text, so that a manifest can be replayed without us."""
 
     id: str  # "watermark/red/plain", the path below wm_prompts without its suffix
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    sha256: Sha256
     text: str
     heldout: bool = False  # never shown in training
 
@@ -69,5 +105,5 @@ class Estimate(Record):
     value: Measured | None
     low: Measured | None = None
     high: Measured | None = None
-    n: int = Field(ge=0)
-    n_groups: int = Field(default=0, ge=0)
+    n: Count
+    n_groups: Count = 0

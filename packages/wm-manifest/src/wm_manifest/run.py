@@ -1,4 +1,4 @@
-"""The record of a training run: what reproduction needs, and no secrets."""
+"""The record of a training run: what reproduction needs. Takes no secret out: its writer does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from pydantic import Field
 
 from wm_manifest.dataset import SourceRef, SplitCounts
 from wm_manifest.evaluation import Control, Decoding, ModelRef, Sample
-from wm_manifest.record import SCHEMA_VERSION, Estimate, FileRef, Record, TemplateRef
+from wm_manifest.record import (
+    SCHEMA_VERSION,
+    Count,
+    Estimate,
+    FileRef,
+    Record,
+    Sha256,
+    TemplateRef,
+    Version,
+)
 
 Status = Literal["running", "finished", "failed", "interrupted"]
 
@@ -18,8 +27,10 @@ class GitState(Record):
 
     commit: str | None
     dirty: bool
-    diff_sha256: str | None = None
+    diff_sha256: Sha256 | None = None
     diff_path: str | None = None  # the patch, relative to the run folder
+    # Where others can fetch the commit: "https://github.com/OWNER/NAME". None also in older files.
+    repository: str | None = None
 
 
 class Hardware(Record):
@@ -27,10 +38,10 @@ class Hardware(Record):
 
     platform: str
     cpu: str
-    cores: int
+    cores: Count
     memory_gib: float
     devices: list[str] = Field(default_factory=lambda: [])
-    threads: int | None = None  # of one operation on the CPU: sums are split among them
+    threads: Count | None = None  # of one operation on the CPU: sums are split among them
 
 
 class DatasetUse(Record):
@@ -38,14 +49,14 @@ class DatasetUse(Record):
 
     name: str
     path: str
-    manifest_sha256: str
+    manifest_sha256: Sha256
     recipe: dict[str, Any]
     seed: int
     limit: int | None = None  # as the folder was built; None also in older files
     on_bad_row: Literal["error", "skip"] = "error"
     sources: list[SourceRef]
     splits: dict[str, SplitCounts]
-    dropped: dict[str, int]
+    dropped: dict[str, Count]
 
 
 class WandbRef(Record):
@@ -64,7 +75,7 @@ class Stack(Record):
 
     command: list[str]
     git: GitState
-    lock_sha256: str | None
+    lock_sha256: Sha256 | None
     packages: dict[str, str]
     python: str
     hardware: Hardware
@@ -75,21 +86,21 @@ class Attempt(Record):
 
     started_at: str
     ended_at: str | None = None
-    from_step: int = 0
+    from_step: Count = 0
     outcome: Literal["finished", "failed", "interrupted", "killed"] | None = None
     cause: str | None = None  # why it ended: finished, the signal, the error's text
     stack: Stack | None = None  # of later attempts; the first one's is the run's own
 
 
 class Checkpoint(Record):
-    step: int
+    step: Count
     path: str
 
 
 class BestCheckpoint(Record):
     """The checkpoint of the best evaluation by one figure; its own evaluation has its step."""
 
-    step: int
+    step: Count
     path: str
     metric: str
     mode: Literal["max", "min"]
@@ -99,11 +110,11 @@ class BestCheckpoint(Record):
 class Evaluation(Record):
     """One evaluation inside the run; the whole of it is at `path`."""
 
-    step: int
+    step: Count
     path: str
     valid: bool
     figures: dict[str, Estimate]
-    templates: dict[str, str] = Field(default_factory=lambda: {})  # id -> SHA-256 of its text
+    templates: dict[str, Sha256] = Field(default_factory=lambda: {})  # id -> SHA-256 of its text
 
 
 class HubRef(Record):
@@ -116,7 +127,7 @@ class RunManifest(Record):
     """One run, from its command line to its final figures; written anew at every phase."""
 
     kind: Literal["run"] = "run"
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Version = SCHEMA_VERSION
     name: str
     status: Status
     created_at: str  # UTC, ISO 8601
@@ -125,18 +136,18 @@ class RunManifest(Record):
     config: dict[str, Any]
     seed: int
     git: GitState
-    lock_sha256: str | None
+    lock_sha256: Sha256 | None
     packages: dict[str, str]
     python: str
     hardware: Hardware
-    processes: int = 1  # that trained together
+    processes: Count = 1  # that trained together
     base: ModelRef
     base_license: str | None = None
-    base_weights_sha256: str | None = None  # of a folder's; None also in older files
+    base_weights_sha256: Sha256 | None = None  # of a folder's; None also in older files
     dataset: DatasetUse | None = None  # None until it is built
     templates: list[TemplateRef] = Field(default_factory=lambda: [])
-    chat_template_sha256: str | None = None
-    tokenizer_sha256: str | None = None
+    chat_template_sha256: Sha256 | None = None
+    tokenizer_sha256: Sha256 | None = None
     codebook: str
     wandb: WandbRef | None = None
     attempts: list[Attempt] = Field(default_factory=lambda: [])
@@ -148,10 +159,10 @@ class RunManifest(Record):
     samples: list[Sample] = Field(default_factory=lambda: [])  # of the last evaluation
     shared_prefixes: bool | None = None  # whether a prompt was computed once for its answers
     sharing_refused: str | None = None  # why not, where it was asked for: batches were padded
-    steps: int = 0
+    steps: Count = 0
     train_seconds: float | None = None
     output: Literal["model", "adapter"]  # what the run made, and the folder's name
-    weights_sha256: str | None = None
+    weights_sha256: Sha256 | None = None
     files: list[FileRef] = Field(default_factory=lambda: [])  # the final model's or adapter's
     plots: list[str] = Field(default_factory=lambda: [])
     hub: HubRef | None = None

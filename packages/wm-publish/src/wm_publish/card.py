@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import shlex
 from collections.abc import Callable
 from importlib import resources
 from typing import TYPE_CHECKING, Any, cast
 
-from wm_manifest import RunManifest, TemplateRef
+from wm_manifest import GitState, RunManifest, TemplateRef
 from wm_publish import figures, markup, samples
 from wm_publish.errors import PublishError
 from wm_publish.licences import licences
@@ -41,6 +42,7 @@ def render_card(manifest: RunManifest, repo_id: str | None = None, *, merged: bo
         repo=repo,
         base_is_on_hub=base_is_on_hub(manifest),
         on_an_end=_is_on_an_end(manifest),
+        scorer=_scorer(manifest.git),
         four_bit=bool(_member(manifest.config.get("model"), "four_bit")),
         licences=licences(manifest),
         first=first,
@@ -64,6 +66,14 @@ def _is_on_an_end(manifest: RunManifest) -> bool:
     targets = _member(_member(manifest.config.get("model"), "lora"), "targets")
     names = cast("list[Any]", targets) if isinstance(targets, list) else []
     return any(str(name).endswith(ENDS) for name in names)
+
+
+def _scorer(git: GitState) -> list[str] | None:
+    """What installs wm-score as the run had it, where its commit can be fetched."""
+    at = f"{git.repository}@{git.commit}"
+    if not re.fullmatch(r"https://[\w.\-]+(/[\w.\-]+)+@[0-9a-f]{40}", at, re.ASCII):
+        return None
+    return ["pip", "install", f"wm-score @ git+{at}#subdirectory=packages/wm-score"]
 
 
 def _member(value: object, name: str) -> object:

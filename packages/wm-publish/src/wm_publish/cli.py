@@ -42,7 +42,7 @@ def command(
         Keep the repository private (the default), or make it public.
     merge
         Merge the adapter into its base and publish the whole model, by default as NAME-merged.
-        Needs pip install 'wm-publish[merge]'.
+        Needs torch, transformers and peft, which uv sync installs.
     dry_run
         Write the card to RUN/README.md and list what would be uploaded; upload nothing.
     force

@@ -62,7 +62,7 @@ def _merged(adapter: Path, location: str, revision: str | None) -> Any:
         from transformers import AutoModelForCausalLM
     except ImportError as error:
         raise PublishError(
-            f"--merge needs {error.name}: install it with pip install 'wm-publish[merge]'"
+            f"--merge needs {error.name}: uv sync in a clone of wm installs it"
         ) from error
     try:
         base: Any = cast(Any, AutoModelForCausalLM).from_pretrained(

@@ -124,9 +124,9 @@ def command(run_dir: Path | str, repo_id: str | None, private: bool, merge: bool
     """What to type to upload a run; `repo_id` is left out where the run knows it by itself.
 
     >>> command("my runs/a", "me/x", private=False)
-    "wm-publish 'my runs/a' --repo-id me/x --public"
+    "uv run wm-publish 'my runs/a' --repo-id me/x --public"
     """
-    words = ["wm-publish", str(run_dir), *(("--repo-id", repo_id) if repo_id else ())]
+    words = ["uv", "run", "wm-publish", str(run_dir), *(("--repo-id", repo_id) if repo_id else ())]
     words += ["--merge"] if merge else []
     return shlex.join(words if private else [*words, "--public"])
 

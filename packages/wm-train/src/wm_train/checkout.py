@@ -7,6 +7,7 @@ What lies elsewhere, as data and evaluations do, is not what runs.
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,15 @@ _DIFF = (
 )
 
 
+HOSTS = ("github.com", "gitlab.com", "codeberg.org", "bitbucket.org", "huggingface.co")
+_REMOTE = re.compile(
+    r"(?:(?:https|ssh|git)://)?(?:[^@/\s]+@)?(?i:(?P<host>"
+    + "|".join(map(re.escape, HOSTS))
+    + r"))"
+    r"(?::\d+/|[:/])(?P<path>[\w.\-]+(?:/[\w.\-]+)+)"
+)
+
+
 def state(run_dir: Path, patch: str = PATCH) -> GitState:
     """The commit this code stands at; what is not committed is kept as `patch` in the run."""
     home = Path(__file__).parent
@@ -37,13 +47,31 @@ def state(run_dir: Path, patch: str = PATCH) -> GitState:
     tracked = _git(top, *_DIFF, "HEAD")
     # A plain word that is a password somewhere is also one in code.
     text = redact("".join(_unknown(top)) + (tracked or ""), words=False)
+    at = GitState(commit=commit.strip(), dirty=tracked is None, repository=_repository(top))
     if not text:
-        return GitState(commit=commit.strip(), dirty=tracked is None)
+        return at
     path = run_dir / patch
     path.write_text(text, "utf-8")
-    return GitState(
-        commit=commit.strip(), dirty=True, diff_sha256=sha256(path), diff_path=path.name
-    )
+    kept = {"dirty": True, "diff_sha256": sha256(path), "diff_path": path.name}
+    return at.model_copy(update=kept)
+
+
+def _repository(top: Path) -> str | None:
+    """Where the commit was pushed to, as far as is known here."""
+    pushed = _git(top, "branch", "--remotes", "--contains", "HEAD", "--list", "origin/*")
+    return public_url(_git(top, "remote", "get-url", "origin")) if pushed else None
+
+
+def public_url(remote: str | None) -> str | None:
+    """A remote on one of the hosts that everybody can reach, without login; else None.
+
+    A folder, or a host of one's own, is nobody's business and of no use to others.
+
+    >>> public_url("git@github.com:owner/wm.git")
+    'https://github.com/owner/wm'
+    """
+    found = _REMOTE.fullmatch((remote or "").strip().removesuffix("/").removesuffix(".git"))
+    return f"https://{found['host'].lower()}/{found['path']}" if found else None
 
 
 def _unknown(top: Path) -> Iterator[str]:

@@ -59,7 +59,7 @@ def _publish(
     if staged is not None:
         _say(console, f"what would have gone up is in {staged}")
     _say(console, "to upload it later:")
-    _say(console, f"  uv run {wm_publish.command(run_dir, repo_id, private, merge)}")
+    _say(console, f"  {wm_publish.command(run_dir, repo_id, private, merge)}")
 
 
 def _laid_ready(run_dir: Path, repo_id: str | None, private: bool, merge: bool) -> Path | None:

@@ -32,7 +32,7 @@ def answered(action: Callable[[], R]) -> R:
     except HfHubHTTPError as error:
         if may_pass(error):
             raise
-        said = error.server_message or str(error).strip().splitlines()[0]
+        said = _one_line(error.server_message or "") or first_line(error) or "no reason given"
         raise HubRefused(
             f"the hub refused with status {error.response.status_code}: {said}; "
             "check the repository's name and that the token may write to it"
@@ -40,8 +40,9 @@ def answered(action: Callable[[], R]) -> R:
     except (ValueError, RuntimeError, OSError) as error:
         if may_pass(error):
             raise
-        cause = error.__cause__ or error
-        raise HubRefused(f"the upload failed: {error} ({type(cause).__name__}: {cause})") from error
+        text, cause = _one_line(str(error)), error.__cause__ or error
+        kind = named(cause, _one_line(str(cause)))
+        raise HubRefused(f"the upload failed: {f'{text} ({kind})' if text else kind}") from error
 
 
 def may_pass(error: BaseException) -> bool:
@@ -60,7 +61,21 @@ def may_pass(error: BaseException) -> bool:
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what it came from, the nearest first."""
+    """The error and what it came from, the nearest first; not what `raise ... from` set aside."""
     while error is not None:
         yield error
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text; nothing where it has none, or white space alone."""
+    return next(iter(str(error).strip().splitlines()), "")
+
+
+def named(error: BaseException, text: str) -> str:
+    """The error's kind and `text`, or its kind alone where there is no text."""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
-from wm_manifest.hub.errors import HubUnreachable, causes, may_pass
+from wm_manifest.hub.errors import HubUnreachable, causes, first_line, may_pass, named
 
 R = TypeVar("R")
 
@@ -88,5 +88,5 @@ def _is_offline(error: BaseException) -> bool:
 
 
 def _short(error: BaseException) -> str:
-    text = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+    text = named(error, first_line(error))
     return text + XET if _is_xet(error) else text
