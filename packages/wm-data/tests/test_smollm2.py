@@ -30,7 +30,7 @@ def test_a_missing_package_names_the_extra(tmp_path, monkeypatch, name):
     monkeypatch.setattr(
         smollm2, "find_spec", lambda module: None if module == name else find(module)
     )
-    with pytest.raises(wm_data.WmDataError, match=rf"needs {name}; .*wm-data\[smollm2\]"):
+    with pytest.raises(wm_data.WmDataError, match=rf"needs {name}; uv sync"):
         wm_data.smollm2_135m(tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

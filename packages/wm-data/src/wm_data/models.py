@@ -32,8 +32,7 @@ def load_model(name: str) -> Loaded:
     missing = [module for module in ("torch", "transformers") if find_spec(module) is None]
     if missing:
         raise WmDataError(
-            f"generate: needs {', '.join(missing)}; install the extra: "
-            'pip install "wm-data[generate]"'
+            f"generate: needs {', '.join(missing)}; uv sync in a clone of wm installs it"
         )
     import torch
     import transformers
