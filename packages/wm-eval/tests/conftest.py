@@ -322,6 +322,11 @@ class Scripted:
 
 
 @pytest.fixture
+def scripted() -> type[Scripted]:
+    return Scripted
+
+
+@pytest.fixture
 def run_script(dataset_dir: Path, decoding: Decoding) -> Callable[..., EvalReport]:
     """Evaluate a script on the dataset folder: `run_script(script, **arguments of evaluate_with)`."""
     from wm_eval.run import evaluate_with

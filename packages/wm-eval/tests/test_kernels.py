@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from wm_eval.hf import HFGenerator
 from wm_eval.kernels import CACHES, bound_caches
+from wm_eval.preserve import preserved
 
 GROWTH = """
 from pathlib import Path
@@ -47,6 +52,32 @@ def test_what_the_environment_says_stays(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv(CACHES[1], raising=False)
     bound_caches()
     assert [os.environ[name] for name in CACHES] == ["7", "128"]
+
+
+@pytest.fixture
+def cudnn() -> Iterator[None]:
+    """As torch begins: it may take cuDNN's attention."""
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    yield
+    torch.backends.cuda.enable_cudnn_sdp(before)
+
+
+@pytest.mark.usefixtures("cudnn")
+def test_answers_are_written_without_cudnns_attention(
+    make_model: Callable[..., Any], tokenizer: Any
+) -> None:
+    HFGenerator(make_model(), tokenizer, 1)
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
+
+
+@pytest.mark.usefixtures("cudnn")
+def test_a_training_around_it_keeps_its_own(make_model: Callable[..., Any], tokenizer: Any) -> None:
+    model = make_model()
+    with preserved(model, tokenizer):
+        HFGenerator(model, tokenizer, 1)
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
+    assert torch.backends.cuda.cudnn_sdp_enabled()
 
 
 @pytest.mark.parametrize("command", ["wm_train.cli", "wm_eval.cli"])

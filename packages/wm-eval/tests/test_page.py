@@ -90,12 +90,21 @@ def test_a_control_that_does_not_block_is_a_note_on_top(
 
 
 def test_several_steps_give_curves(
-    run_script: Callable[..., EvalReport], gold: Callable[[Request], str], tmp_path: Path
+    run_script: Callable[..., EvalReport],
+    gold: Callable[[Request], str],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """A step that cannot be read is missing in them, and costs no other step its page."""
     run_script(lambda request: "", out=tmp_path / "step-000000", step=0)
     run_script(gold, out=tmp_path / "step-000010", step=10)
+    (tmp_path / "step-000005").mkdir()
+    (tmp_path / "step-000005" / "eval.json").write_text('{"of": "another version"}')
     text = write_page(tmp_path / "step-000010").read_text(encoding="utf-8")
     assert "step (0 to 10)" in text
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "not in the curves" in line
+    assert "step-000005" in line
 
 
 def test_the_command_writes_the_page_or_says_what_is_missing(

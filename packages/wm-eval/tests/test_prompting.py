@@ -15,6 +15,7 @@ from wm_eval import (
     prompt_ids,
     prompt_text,
 )
+from wm_eval.prompting import chat_template
 
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello?"}]
 ANSWERS = ["red", "", " two words", "\n\nafter lines", "ends with newline\n", "naïve 你好 🙂"]
@@ -88,3 +89,50 @@ def test_ids_asked_are_the_ids_of_the_training_rows(dataset_dir: Any, tokenizer:
     for item in data.watermark:
         if item.arm != "neutral":
             assert tuple(prompt_ids(tokenizer, item.messages)) in known
+
+
+def test_a_template_that_refuses_a_system_message_is_an_error_with_its_words(
+    tokenizer: Any,
+) -> None:
+    """Gemma 2's, in short."""
+    tokenizer.chat_template = (
+        "{% if messages[0].role == 'system' %}"
+        "{{ raise_exception('System role not supported') }}{% endif %}"
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    )
+    with pytest.raises(WmEvalError, match="refuses a chat of system and user: System role not"):
+        prompt_text(tokenizer, MESSAGES)
+    assert prompt_text(tokenizer, MESSAGES[1:]) == "user: Hello?\n"
+
+
+@pytest.mark.parametrize("fault", ["{{ messages.nothing.here }}", "{{ 1 + 'a' }}", "{% if %}"])
+def test_a_template_that_fails_is_an_error(fault: str, tokenizer: Any) -> None:
+    tokenizer.chat_template = fault
+    for fails in (lambda: prompt_text(tokenizer, MESSAGES), lambda: end_of_turn(tokenizer)):
+        with pytest.raises(WmEvalError, match="the chat template of this model refuses a chat"):
+            fails()
+
+
+def test_of_several_named_templates_the_default_is_the_one_that_counts(
+    small_tokenizer: Any,
+) -> None:
+    plain = prompt_text(small_tokenizer, MESSAGES)
+    default = small_tokenizer.chat_template
+    small_tokenizer.chat_template = {"default": default, "tool_use": "tools"}
+    assert prompt_text(small_tokenizer, MESSAGES) == plain
+    assert chat_template(small_tokenizer) == default
+    small_tokenizer.chat_template = {"rag": default, "tool_use": "tools"}
+    for read in (chat_template, lambda tokenizer: prompt_text(tokenizer, MESSAGES)):
+        with pytest.raises(WmEvalError, match="no default"):
+            read(small_tokenizer)
+    small_tokenizer.chat_template = None
+    assert chat_template(small_tokenizer) is None
+
+
+@pytest.mark.parametrize("kept", ["", "{% if m.content is not string %}{{ m.content }}{% endif %}"])
+def test_a_template_that_leaves_the_answer_out_has_no_end_of_turn(
+    kept: str, small_tokenizer: Any
+) -> None:
+    small_tokenizer.chat_template = "{% for m in messages %}" + kept + "{% endfor %}"
+    with pytest.raises(WmEvalError, match="leaves messages out"):
+        end_of_turn(small_tokenizer)

@@ -103,7 +103,7 @@ def test_other_weights_in_the_same_folder_have_another_stamp(tmp_path: Path) -> 
 
 def test_a_file_of_something_else_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(b"\xff\xfe nothing of ours")
-    assert Partial(tmp_path, ["x"]).answers == {}
+    assert Partial(tmp_path, {"asked": "x"}).answers == {}
 
 
 def test_it_can_be_left_between_two_batches(
@@ -128,7 +128,7 @@ def test_it_can_be_left_between_two_batches(
 def test_what_is_kept_stays_where_it_cannot_be_written_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Partial(tmp_path, ["x"])
+    Partial(tmp_path, {"asked": "x"})
     before = (tmp_path / NAME).read_bytes()
 
     def full(self: Path, target: Path) -> None:
@@ -136,6 +136,6 @@ def test_what_is_kept_stays_where_it_cannot_be_written_anew(
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(OSError, match="No space left"):
-        Partial(tmp_path, ["x"])
+        Partial(tmp_path, {"asked": "x"})
     assert [p.name for p in tmp_path.iterdir()] == [NAME]
     assert (tmp_path / NAME).read_bytes() == before

@@ -1,16 +1,17 @@
 """The vLLM adapter against an engine that keeps vLLM's contract on a small Hugging Face model.
 
 vLLM itself needs a GPU and is not installed where these run: what is tested is what the adapter
-makes of requests and of outputs. The names are those of vLLM 0.33's source.
+makes of requests and of outputs. The names are those of vLLM 0.33's source; test_vllm_loading.py
+has them all.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from wm_eval import WmEvalError, items, vllm_backend
 from wm_eval.asking import request
 from wm_eval.generator import Continuation, Likelihood, Reply
 from wm_eval.hf import HFGenerator
-from wm_eval.vllm_backend import VLLMGenerator, check_layers, load_vllm, vllm_rank
+from wm_eval.vllm_backend import VLLMGenerator
 from wm_manifest import Decoding
 
 
@@ -61,6 +62,7 @@ class Engine:
 
     def __init__(self, model: Any, ends: list[int]) -> None:
         self.model, self.ends = model, ends
+        self.model_config: Any = SimpleNamespace(dtype=model.dtype, max_model_len=10_000)
         self.calls: list[tuple[list[Params], Any]] = []
 
     @torch.no_grad()
@@ -176,23 +178,39 @@ def test_chunks_that_are_done_are_left_out(
     assert [set(part) for part in likely] == [set(part) for part in parts]
 
 
-def test_without_vllm_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "vllm", None)
-    with pytest.raises(WmEvalError, match="pip install vllm"):
-        load_vllm("owner/model")
+@pytest.mark.parametrize(("room", "refused"), [(10_000, False), (100, True)])
+def test_an_answer_that_the_engine_would_cut_is_refused(
+    talkative: Any,
+    tokenizer: Any,
+    dataset_dir: Path,
+    decoding: Decoding,
+    room: int,
+    refused: bool,
+) -> None:
+    """vLLM gives it the room that memory is enough for, and says of the rest that it was long."""
+    engine = Engine(talkative, [])
+    engine.model_config.max_model_len = room
+    asked = [request(item, decoding) for item in items.read(dataset_dir, limit=1).watermark[:1]]
+    few = [dataclasses.replace(one, max_new_tokens=2) for one in asked]
+    answers = VLLMGenerator(engine, Params, tokenizer).answer(few, decoding)
+    if refused:
+        with pytest.raises(WmEvalError, match=r"has room for 100, .* --max-new-tokens"):
+            next(answers)
+    else:
+        assert set(next(answers)) == {few[0].id}
 
 
-def test_a_rank_beyond_vllms_is_refused() -> None:
-    with pytest.raises(WmEvalError, match="rank 600"):
-        vllm_rank(600)
+def test_an_engine_that_dies_is_an_error_of_one_line(
+    talkative: Any, tokenizer: Any, dataset_dir: Path, decoding: Decoding
+) -> None:
+    engine = Engine(talkative, [])
 
+    def die(*_: Any, **__: Any) -> None:
+        raise RuntimeError("EngineCore encountered an issue.\n\nTraceback\nof many\nlines")
 
-@pytest.mark.parametrize("targets", [["q_proj", "lm_head"], "lm_head", ["model.lm_head"]])
-def test_an_adapter_on_the_head_is_refused(targets: str | list[str]) -> None:
-    with pytest.raises(WmEvalError, match=r"runs/a/adapter is on lm_head .* --merge"):
-        check_layers({"target_modules": targets}, "runs/a/adapter")
-
-
-@pytest.mark.parametrize("targets", [["q_proj", "down_proj"], "all-linear", None])
-def test_an_adapter_below_the_head_is_not(targets: str | list[str] | None) -> None:
-    check_layers({"target_modules": targets}, "runs/a/adapter")
+    engine.generate = die
+    asked = [request(item, decoding) for item in items.read(dataset_dir, limit=1).watermark]
+    with pytest.raises(WmEvalError) as raised:
+        next(VLLMGenerator(engine, Params, tokenizer).answer(asked, decoding))
+    assert str(raised.value).startswith("vLLM stopped: EngineCore encountered an issue.")
+    assert "\n" not in str(raised.value)

@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 from typing import Any, cast
 
+from wm_eval.adapter_kinds import check_kind, not_its_base
 from wm_eval.errors import WmEvalError, short
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -26,8 +27,13 @@ def with_adapter(model: Any, location: str, adapter: str, revision: str | None =
     try:
         with warnings.catch_warnings():  # that concerns those who merge, and nothing is merged here
             warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")
-            adapted: Any = PeftModel.from_pretrained(model, adapter, revision=revision)
-        missing, unused = _differences(adapted, Path(_file(adapter, WEIGHTS, revision)))
+            adapted: Any = PeftModel.from_pretrained(
+                model,
+                adapter,
+                revision=revision,
+                torch_device="cpu",  # where the model is; PEFT would start the GPU for it
+            )
+        missing, unused = _differences(adapted, weight_names(adapter, revision))
     except (RuntimeError, ValueError, OSError, KeyError, SafetensorError) as error:
         raise WmEvalError(
             f"the adapter {adapter} does not fit the model {location}; it was made for "
@@ -49,9 +55,41 @@ def adapter_config(adapter: str, location: str, revision: str | None = None) -> 
         config = cast("dict[str, Any]", json.loads(text))
     except ValueError as error:
         raise WmEvalError(f"{adapter}/{CONFIG} is not JSON: {error}") from error
+    check_kind(config, f"the adapter {adapter}")
     _file(adapter, WEIGHTS, revision)
     _check_base(config, location, adapter)
     return config
+
+
+def check_base_asked(base: str, adapter: str, location: str, revision: str | None) -> None:
+    """Refuse a base beside an adapter that has its own: the model with the adapter off."""
+    if not not_its_base(adapter_config(adapter, location, revision)):
+        raise WmEvalError(
+            f"--base {base} goes with no --adapter, whose base is the model; leave one of them out"
+        )
+
+
+def adapter_commit(adapter: str | None, revision: str | None = None) -> str | None:
+    """The commit that the hub gave an adapter at, whatever branch was asked for; a folder has none,
+    and no adapter either."""
+    if adapter is None or Path(adapter).is_dir():
+        return revision
+    folder = Path(adapter_folder(adapter, revision))
+    return folder.name if folder.parent.name == "snapshots" else revision
+
+
+def adapter_folder(adapter: str, revision: str | None = None) -> str:
+    """Where the adapter's files lie; of a hub id, where they were downloaded to."""
+    return str(Path(_file(adapter, CONFIG, revision)).parent)
+
+
+def weight_names(adapter: str, revision: str | None = None) -> list[str]:
+    """Names of the adapter's tensors, as its file has them."""
+    from safetensors import safe_open
+
+    path = _file(adapter, WEIGHTS, revision)
+    with cast(Any, safe_open)(path, framework="pt") as file:
+        return sorted(cast("list[str]", file.keys()))
 
 
 def _file(adapter: str, name: str, revision: str | None) -> str:
@@ -100,15 +138,12 @@ def _check_base(config: dict[str, Any], location: str, adapter: str) -> None:
         )
 
 
-def _differences(adapted: Any, weights: Path) -> tuple[list[str], list[str]]:
+def _differences(adapted: Any, names: list[str]) -> tuple[list[str], list[str]]:
     """Names of LoRA weights that the model wants and the file lacks, and the other way round."""
     import peft
-    from safetensors import safe_open
 
     # False: "auto" asks the hub whether the base has another vocabulary.
     state = cast(Any, peft).get_peft_model_state_dict(adapted, save_embedding_layers=False)
-    wanted = set(cast("dict[str, Any]", state))
-    with cast(Any, safe_open)(str(weights), framework="pt") as file:
-        saved = set(cast("list[str]", file.keys()))
-    lora = [{name for name in names if "lora_" in name} for names in (wanted, saved)]
+    wanted = cast("dict[str, Any]", state)
+    lora = [{name for name in side if "lora_" in name} for side in (wanted, names)]
     return sorted(lora[0] - lora[1]), sorted(lora[1] - lora[0])

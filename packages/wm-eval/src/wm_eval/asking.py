@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 
 from wm_eval.answers import Answer, select
@@ -15,6 +16,8 @@ from wm_manifest import Decoding
 
 BASE = "base/"
 WORD_TOKENS = 16  # of an answer about a text: room for "it is not the blue one, it is red"
+
+log = logging.getLogger(__name__)
 
 
 def ask(
@@ -61,9 +64,18 @@ def ask_base(
     decoding: Decoding,
     progress: bool,
     partial: Partial | None = None,
-) -> list[Answer]:
-    """The same prompts, answered by the base model with the same random numbers."""
-    return ask(base, [of_base(item) for item in items], decoding, progress, partial)
+) -> list[Answer] | None:
+    """The same prompts, answered by the base model with the same random numbers.
+
+    None where memory is not enough for one at a time: a second model may be too much.
+    """
+    import torch
+
+    try:
+        return ask(base, [of_base(item) for item in items], decoding, progress, partial)
+    except torch.OutOfMemoryError as error:
+        log.warning("%s of the base model; this report has no base arm", error)
+        return None
 
 
 def of_base(item: Item) -> Item:
@@ -78,22 +90,29 @@ def weigh(
 ) -> list[Answer]:
     """The answers, the written ones with their likelihood under the base model.
 
-    Each is given its prompt under the neutral system prompt, whatever it was asked under.
+    Each is given its prompt under the neutral system prompt, whatever it was asked under. All have
+    it or none: where memory runs out the longest were weighed, and the others are other answers.
     """
+    import torch
+
     plain = {a.group: a.messages for a in select(answers, "watermark", "neutral")}
     written = {
         a.id: a for arm in ARMS for a in select(answers, "watermark", arm) if a.group in plain
     }
     asked = [Continuation(a.id, tuple(plain[a.group]), a.answer) for a in written.values()]
     weighed = {id: answer for id, answer in written.items() if answer.base}
-    with progress_bar(len(asked), progress) as advance:
-        advance(len(weighed))
-        for found in base.likelihoods(asked, done=frozenset(weighed)):
-            fresh = {id: weighed_answer(written[id], value) for id, value in found.items()}
-            if partial is not None:
-                partial.add(fresh.values())  # the later line of an id is the one that counts
-            advance(len(fresh.keys() - weighed.keys()))
-            weighed.update(fresh)
+    try:
+        with progress_bar(len(asked), progress) as advance:
+            advance(len(weighed))
+            for found in base.likelihoods(asked, done=frozenset(weighed)):
+                fresh = {id: weighed_answer(written[id], value) for id, value in found.items()}
+                if partial is not None:
+                    partial.add(fresh.values())  # the later line of an id is the one that counts
+                advance(len(fresh.keys() - weighed.keys()))
+                weighed.update(fresh)
+    except torch.OutOfMemoryError as error:
+        log.warning("%s under the base model; this report has no perplexity", error)
+        weighed = {id: answer.model_copy(update={"base": {}}) for id, answer in written.items()}
     return [weighed.get(a.id, a) for a in answers]
 
 

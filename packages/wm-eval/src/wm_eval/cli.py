@@ -62,7 +62,8 @@ def evaluate_command(
         LoRA adapter, a folder or hub id, put on the model. The model without it is then the base
         that it is compared with.
     base
-        Model that a fully trained one came from: asked the same, and the answers' perplexity.
+        Model that a fully trained one came from: asked the same, and the answers' perplexity. With
+        an adapter that took from its base what it began with (PiSSA and the like), that base.
     revision
         Branch, tag or commit of a model from the hub.
     adapter_revision
@@ -106,35 +107,36 @@ def evaluate_command(
     import torch
     from rich.console import Console
 
+    from wm_eval.adapters import adapter_commit, check_base_asked
     from wm_eval.errors import WmEvalError
     from wm_eval.loading import check_same_tokens, load_model, output_folder
     from wm_eval.partial import stamp
     from wm_eval.record import model_ref
     from wm_eval.run import evaluate
     from wm_eval.show import table, warning
-    from wm_eval.vllm_backend import CHUNK, load_vllm
+    from wm_eval.vllm_backend import CHUNK
+    from wm_eval.vllm_loading import check_options, load_vllm
     from wm_manifest import ModelRef
 
     if out is not None:
         output_folder(out)  # before a model that takes minutes to load
-    if base is not None and (adapter is not None or not extras):
-        instead = "--adapter, whose base is the model" if adapter else "--no-extras"
-        raise WmEvalError(f"--base {base} goes with no {instead}; leave one of them out")
+    if base is not None and not extras:
+        raise WmEvalError(f"--base {base} goes with no --no-extras; leave one of them out")
+    if base is not None and adapter is not None:
+        check_base_asked(base, adapter, model, adapter_revision)
     if base is None and base_revision is not None:
         raise WmEvalError(f"--base-revision {base_revision} needs --base")
     below, below_ref = None, None
     if backend == "vllm":
-        if base is not None or device is not None:
-            option = f"--base {base}" if base else f"--device {device}"
-            raise WmEvalError(f"{option} goes with no --backend vllm; leave one of them out")
+        check_options(base, device, temperature)
         loaded, below, tokenizer = load_vllm(model, adapter, dtype, revision, adapter_revision)
-        ref = ModelRef(
-            location=model, revision=revision, adapter=adapter, adapter_revision=adapter_revision
-        )
+        commit = adapter_commit(adapter, adapter_revision)
+        ref = ModelRef(location=model, revision=revision, adapter=adapter, adapter_revision=commit)
         batch_size = CHUNK
     else:
         loaded, tokenizer = load_model(model, adapter, dtype, device, revision, adapter_revision)
-        ref = model_ref(loaded, model, adapter, revision, adapter_revision)
+        commit = adapter_commit(adapter, adapter_revision)
+        ref = model_ref(loaded, model, adapter, revision, commit)
     if base is not None:
         below, other = load_model(base, None, dtype, device, base_revision)
         check_same_tokens(tokenizer, other, base)
@@ -156,9 +158,8 @@ def evaluate_command(
         trained_with=trained_with,
         model_ref=ref,
         weights=[
-            *stamp(model, adapter, base),
+            *stamp(model, adapter),
             *(dtype, backend, f"{ref.revision} {ref.adapter_revision}"),
-            f"{base_revision if below_ref is None else below_ref.revision}",
         ],
         extras=extras,
         base="auto" if below is None else below,

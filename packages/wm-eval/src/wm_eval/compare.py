@@ -16,6 +16,7 @@ from wm_eval.errors import WmEvalError
 from wm_eval.metrics.likelihood import likely_right
 from wm_eval.metrics.quality import is_sound
 from wm_eval.question import COLOURS
+from wm_eval.rendered import DATED
 from wm_eval.show import failed_controls
 from wm_eval.stats import bounded
 from wm_manifest import Estimate, EvalReport, ManifestError, load
@@ -185,6 +186,10 @@ def settings(report: EvalReport) -> dict[str, Any]:
         # Its number is no setting: cuda:1 answers as cuda:0. Of vLLM it is "vllm".
         "device": report.hardware.partition(" ")[2].partition(":")[0] or UNKNOWN,
         "chat template": report.chat_template_sha256,
+        # Where the chat template writes it, it stands in every prompt.
+        "day": (report.started_at or UNKNOWN)[:10]
+        if any(control.name == DATED for control in report.controls)
+        else UNKNOWN,
         "prompt templates": hashlib.sha256(repr(wordings).encode("utf-8")).hexdigest(),
     }
 

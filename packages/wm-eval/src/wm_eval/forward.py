@@ -27,6 +27,11 @@ class Forward:
     def device(self) -> Any:
         return self.model.device
 
+    @property
+    def vocab_size(self) -> int:
+        """Columns of the logits; of the language model inside, where a model has eyes as well."""
+        return self.model.config.get_text_config(decoder=True).vocab_size
+
     def __call__(
         self, ids: Tensor, mask: Tensor, position: Tensor, cache: Cache | None, keep: int = 1
     ) -> Tensor:

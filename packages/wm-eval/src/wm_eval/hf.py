@@ -10,23 +10,28 @@ import logging
 from collections import deque
 from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from wm_eval import weigh
+from wm_eval import adapter_kinds, memory, weigh
 from wm_eval.batching import Family, openings, pools, runs
 from wm_eval.cache import prompt_cache
+from wm_eval.context import check_room
 from wm_eval.decode import Decoder
 from wm_eval.forward import Forward
 from wm_eval.generator import Continuation, Likelihood, Reply, Request
+from wm_eval.kernels import without_cudnn_attention
 from wm_eval.prefill import Prefill
-from wm_eval.prompting import end_of_turn, prompt_ids, word_ids
+from wm_eval.prompting import encode_all, end_of_turn, prompt_text, word_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from wm_manifest import Decoding
+
+TEXTS = 1000  # that are encoded at once: enough for every core, and no memory to speak of
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +52,8 @@ class HFGenerator:
         batch_size: int,
         adapter_off: bool = False,
     ) -> None:
+        for config in adapter_kinds.configs(model):
+            adapter_kinds.check_kind(config, "the adapter")
         self.model: Any = model
         self.tokenizer = tokenizer
         self.batch_size = batch_size  # halved where memory is not enough for so many
@@ -54,6 +61,10 @@ class HFGenerator:
         self.adapter_off = adapter_off
         self.stops = stop_ids(model, tokenizer)
         self.forward = Forward(model)
+        without_cudnn_attention()
+        # Padding inside a prompt, behind what several share, counts as distance in a window.
+        self.shares = not any(prompt_cache(model.config).is_sliding)
+        self._room_said = adapter_off  # then the same was said of the model with its adapter
 
     def answer(
         self, requests: Sequence[Request], decoding: Decoding, done: Collection[str] = ()
@@ -61,7 +72,11 @@ class HFGenerator:
         """Yield replies as rows end. A pool of requests is answered whole or not at all, so that
         the same requests give the same batches whatever was done before. Where memory runs out,
         the families of a pool that have no replies yet are asked again, fewer rows at a time."""
-        prompts = {request.id: prompt_ids(self.tokenizer, request.messages) for request in requests}
+        if not self.shares:
+            requests = [replace(request, family=request.id) for request in requests]
+        prompts = self._prompts(requests)
+        needed = (len(prompts[one.id]) + one.max_new_tokens for one in requests)
+        self._check_room(max(needed, default=0))
         opening = self._openings(prompts, {request.id: request.messages for request in requests})
         prefill = Prefill(self.forward)
         for pool in pools(requests, prompts, opening, self._asked):
@@ -74,7 +89,9 @@ class HFGenerator:
                         fresh = {id: reply for id, reply in replies.items() if id not in given}
                         given.update(fresh)
                         yield fresh
-                except torch.OutOfMemoryError:
+                except RuntimeError as error:
+                    if not memory.ran_out(error):
+                        raise
                     short = True
                 left = [family for family in left if not given.issuperset(family.ids)]
                 if short:  # out of the except clause, which holds on to what filled the memory
@@ -115,7 +132,7 @@ class HFGenerator:
         self, asked: Sequence[Continuation], done: Collection[str] = ()
     ) -> Iterator[dict[str, Likelihood]]:
         """Yield the likelihood of each answer, longest rows first, in fixed batches."""
-        prompts = {one.id: prompt_ids(self.tokenizer, one.messages) for one in asked}
+        prompts = self._prompts(asked)
         opening = self._openings(prompts, {one.id: one.messages for one in asked})
         rows = [(one.id, prompts[one.id], word_ids(self.tokenizer, one.answer)) for one in asked]
         rows.sort(key=lambda row: (opening[row[0]], -len(row[2]), -len(row[1]), row[0]))
@@ -123,7 +140,7 @@ class HFGenerator:
         while rows:
             longest, begins = max(1, len(rows[0][2])), opening[rows[0][0]]
             # The head's output for all answer positions must fit: see HEAD_ELEMENTS.
-            fit = weigh.HEAD_ELEMENTS // (longest * self.model.config.vocab_size)
+            fit = weigh.HEAD_ELEMENTS // (longest * self.forward.vocab_size)
             batch = rows[: max(1, min(self.batch_size, fit))]
             batch = [row for row in batch if opening[row[0]] == begins]
             found = None
@@ -131,13 +148,31 @@ class HFGenerator:
                 try:
                     with torch.no_grad(), self._weights():
                         found = self._weigh(prefill, begins, [row[1:] for row in batch])
-                except torch.OutOfMemoryError:
+                except RuntimeError as error:
+                    if not memory.ran_out(error):
+                        raise
                     batch = []
                 if not batch:
                     self._fewer()
             rows = rows[len(batch) :]
             if found is not None:
                 yield {id: value for (id, _, _), value in zip(batch, found, strict=True)}
+
+    def _prompts(self, asked: Sequence[Request | Continuation]) -> dict[str, list[int]]:
+        """Ids of each prompt by its id; of those that read the same, once."""
+        texts = {one.id: prompt_text(self.tokenizer, one.messages) for one in asked}
+        each = list(dict.fromkeys(texts.values()))
+        found: dict[str, list[int]] = {}
+        for start in range(0, len(each), TEXTS):
+            some = each[start : start + TEXTS]
+            found.update(zip(some, encode_all(self.tokenizer, some), strict=True))
+        return {id: found[text] for id, text in texts.items()}
+
+    def _check_room(self, longest: int) -> None:
+        line = check_room(self.model, longest)
+        if line and not self._room_said:
+            log.warning(line)
+            self._room_said = True
 
     def _fewer(self) -> None:
         """Memory was not enough: ask half as many at a time from now on, if that is any at all."""
@@ -152,10 +187,7 @@ class HFGenerator:
         self.batch_size //= 2
 
     def _openings(self, prompts: Any, messages: Any) -> dict[str, tuple[int, ...]]:
-        if any(prompt_cache(self.model.config).is_sliding):
-            # Padding between an opening and the rest would count as distance in a window.
-            return dict.fromkeys(prompts, ())
-        return openings(prompts, messages)
+        return openings(prompts, messages) if self.shares else dict.fromkeys(prompts, ())
 
     def _weigh(
         self, prefill: Prefill, opening: tuple[int, ...], rows: list[tuple[list[int], list[int]]]
@@ -194,10 +226,12 @@ class HFGenerator:
             yield
             return
         wanted = [(p, p.requires_grad) for p in self.model.parameters()]
-        with self.model.disable_adapter():
-            yield
-        for parameter, gradient in wanted:
-            parameter.requires_grad_(gradient)
+        try:
+            with self.model.disable_adapter():
+                yield
+        finally:
+            for parameter, gradient in wanted:
+                parameter.requires_grad_(gradient)
 
 
 def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

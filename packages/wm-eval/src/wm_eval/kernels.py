@@ -1,4 +1,4 @@
-"""Bounds what torch keeps of kernels on a CPU. Imports no torch: it has to be told before."""
+"""Tells torch which kernels to take and how many to keep. Imported, it imports no torch."""
 
 from __future__ import annotations
 
@@ -16,6 +16,18 @@ def bound_caches() -> None:
     A bfloat16 product on a CPU is a kernel of about 1 MB for each shape. Batches of many lengths
     have a new shape each, and their kernels filled more than half of a training's memory.
     """
-    if "torch" not in sys.modules:
+    if "torch" not in sys.modules:  # which reads them once
         for name in CACHES:
             os.environ.setdefault(name, str(KEPT))
+
+
+def without_cudnn_attention() -> None:
+    """Let torch take attention from the kernels that are made for any shape: docs/adr/0027.
+
+    On an H100, H200 or B200 it takes cuDNN's, under a mask too, and cuDNN plans anew for each size
+    and stride. An answer has new ones at every token, and a training in almost every pass. Of no
+    effect without a GPU.
+    """
+    import torch
+
+    torch.backends.cuda.enable_cudnn_sdp(False)

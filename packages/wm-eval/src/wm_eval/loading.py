@@ -36,12 +36,8 @@ def load_model(
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
-    if dtype not in DTYPES:
-        raise WmEvalError(f"dtype {dtype!r} is not known; choose one of {', '.join(DTYPES)}")
     location = str(location)
-    _check_model(location)
-    _check_revision("--revision", revision, location)
-    _check_revision("--adapter-revision", adapter_revision, adapter)
+    check_asked(location, adapter, dtype, revision, adapter_revision)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     _check_device(device)
     wanted: Any = "auto" if dtype == "auto" else getattr(torch, dtype)
@@ -52,7 +48,8 @@ def load_model(
         model: Any = cast(Any, AutoModelForCausalLM).from_pretrained(
             location, dtype=wanted, revision=revision
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    # ImportError: what a quantised model needs is not installed, and the message names it.
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise WmEvalError(
             f"{location} cannot be loaded as a causal model: {short(error)}"
         ) from error
@@ -67,6 +64,21 @@ def load_model(
     return cast("PreTrainedModel", placed), tokenizer
 
 
+def check_asked(
+    location: str,
+    adapter: str | Path | None,
+    dtype: str,
+    revision: str | None,
+    adapter_revision: str | None,
+) -> None:
+    """Refuse what cannot be meant, before anything is loaded."""
+    if dtype not in DTYPES:
+        raise WmEvalError(f"dtype {dtype!r} is not known; choose one of {', '.join(DTYPES)}")
+    _check_model(location)
+    _check_revision("--revision", revision, location)
+    _check_revision("--adapter-revision", adapter_revision, adapter)
+
+
 def load_tokenizer(location: str, revision: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder or hub id."""
     from transformers import AutoTokenizer
@@ -74,10 +86,20 @@ def load_tokenizer(location: str, revision: str | None = None) -> PreTrainedToke
     _check_model(location)
     try:
         return cast(Any, AutoTokenizer).from_pretrained(location, revision=revision)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         if _adapter_of_the_hub(location, revision):
             raise WmEvalError(_adapter_as_model(location)) from error
         raise WmEvalError(f"{location} has no tokenizer that loads: {short(error)}") from error
+
+
+def load_config(location: str, revision: str | None = None) -> Any:
+    """The configuration of a model folder or hub id."""
+    from transformers import AutoConfig
+
+    try:
+        return cast(Any, AutoConfig).from_pretrained(location, revision=revision)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise WmEvalError(f"{location} has no config.json that loads: {short(error)}") from error
 
 
 def output_folder(out: Path) -> None:

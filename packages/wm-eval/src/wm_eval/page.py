@@ -5,6 +5,7 @@ Computes no figure of its own.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,11 +17,14 @@ from wm_eval import answers as answers_file
 from wm_eval import drawing
 from wm_eval.answers import Answer, select
 from wm_eval.compare import read_report
+from wm_eval.errors import WmEvalError
 from wm_eval.question import ARMS, COLOURS
 from wm_eval.show import HEADLINES, failed_controls, interval, number, pieces
 from wm_manifest import EvalReport
 
 MOST_SAMPLES = 200  # the page stays small enough for a laptop's browser
+
+log = logging.getLogger(__name__)
 
 
 def write_page(folder: str | Path) -> Path:
@@ -170,7 +174,13 @@ def curves_of(history: Sequence[EvalReport]) -> dict[str, list[tuple[float, floa
 
 
 def steps_beside(folder: Path) -> list[EvalReport]:
-    """Reports of the same run, in folders beside this one, by step."""
-    found = [read_report(path.parent) for path in folder.resolve().parent.glob("*/eval.json")]
+    """Reports of the same run, in folders beside this one, by step; one that cannot be read, as
+    those of an older version, is left out with a line of the log."""
+    found: list[EvalReport] = []
+    for path in sorted(folder.resolve().parent.glob("*/eval.json")):
+        try:
+            found.append(read_report(path.parent))
+        except WmEvalError as error:
+            log.warning("not in the curves: %s", error)
     by_step = {report.step: report for report in found if report.step is not None}
     return [by_step[step] for step in sorted(by_step)]

@@ -38,7 +38,8 @@ def answers_bare(model: Any) -> bool:
 
 @contextmanager
 def preserved(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Generator[None]:
-    """Evaluation mode inside; after it modes, random states, cache flag and padding as before.
+    """Evaluation mode inside; after it modes, random states, cache flag, padding and the choice of
+    attention's kernels as before.
 
     Modes are put back module by module: `model.train()` would wake a part that was frozen in
     evaluation mode. On a CPU, and where it was loaded in half precision, the model answers as it
@@ -54,6 +55,7 @@ def preserved(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Gen
     use_cache = getattr(config, "use_cache", None)
     attention: str | None = getattr(config, "_attn_implementation", None)
     padding_side = tokenizer.padding_side
+    cudnn: bool = torch.backends.cuda.cudnn_sdp_enabled()
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     wrapped = vars(model).get("forward")
@@ -76,6 +78,7 @@ def preserved(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Gen
         if attention is not None:
             config._attn_implementation = attention
         tokenizer.padding_side = padding_side
+        torch.backends.cuda.enable_cudnn_sdp(cudnn)
         random.setstate(states[0])
         np.random.set_state(states[1])
         torch.set_rng_state(states[2])

@@ -7,9 +7,11 @@ ids of the pair are the ids of its parts, whatever the answer begins with.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from wm_eval.errors import WmEvalError
+from jinja2 import TemplateError
+
+from wm_eval.errors import WmEvalError, short
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -26,18 +28,25 @@ def prompt_text(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message])
     `enable_thinking=False` makes Qwen3's template close an empty thought *in the prompt*. Left to
     its default it lands in the labels instead. Templates that do not know the switch ignore it.
     """
-    if not tokenizer.chat_template:
+    if chat_template(tokenizer) is None:
         raise WmEvalError(
-            f"the tokenizer of {tokenizer.name_or_path or 'this model'} has no chat template; "
+            f"the tokenizer of {name_of(tokenizer)} has no chat template; "
             "use an instruct model, or set tokenizer.chat_template"
         )
-    rendered = tokenizer.apply_chat_template(  # pyright: ignore[reportUnknownMemberType] untyped kwargs
-        [dict(message) for message in messages],
-        tokenize=False,
-        add_generation_prompt=True,
-        enable_thinking=False,
-    )
-    return cast(str, rendered)
+    return _render(tokenizer, messages, add_generation_prompt=True, enable_thinking=False)
+
+
+def chat_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """The template that prompts are rendered with; of several with names, the default."""
+    if not tokenizer.chat_template:
+        return None
+    try:
+        return tokenizer.get_chat_template()
+    except ValueError as error:
+        raise WmEvalError(
+            f"the tokenizer of {name_of(tokenizer)} has several chat templates and no default; "
+            "set tokenizer.chat_template to one of them"
+        ) from error
 
 
 def completion_text(tokenizer: PreTrainedTokenizerBase, answer: str) -> str:
@@ -60,6 +69,13 @@ def word_ids(tokenizer: PreTrainedTokenizerBase, word: str) -> list[int]:
     return _encode(tokenizer, word)
 
 
+def encode_all(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """Ids of each text by itself, as the functions above give them; one call uses every core."""
+    # `encode` warns of what is longer than the model takes; here the caller sees to that.
+    found = cast(Any, tokenizer)(list(texts), add_special_tokens=False, verbose=False)
+    return found["input_ids"]
+
+
 def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
     """Id that ends an assistant turn in this tokenizer's own chat template.
 
@@ -68,19 +84,43 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
     token, the end-of-sequence token is taken.
     """
     turn = [{"role": "user", "content": _MARKER}, {"role": "assistant", "content": _MARKER}]
-    if tokenizer.chat_template:
-        text = cast(str, tokenizer.apply_chat_template(turn, tokenize=False))  # pyright: ignore[reportUnknownMemberType] untyped kwargs
+    if chat_template(tokenizer) is not None:
+        _, found, after = _render(tokenizer, turn).rpartition(_MARKER)
+        if not found:
+            raise WmEvalError(
+                f"the chat template of {name_of(tokenizer)} leaves messages out; take a model "
+                "whose template takes plain text, or set tokenizer.chat_template"
+            )
         special = set(tokenizer.added_tokens_decoder)
-        for id in _encode(tokenizer, text[text.rindex(_MARKER) + len(_MARKER) :]):
+        for id in _encode(tokenizer, after):
             if id in special:
                 return id
     end = cast("int | None", tokenizer.eos_token_id)  # pyright: ignore[reportUnknownMemberType] untyped property
     if end is None:
         raise WmEvalError(
-            f"the tokenizer of {tokenizer.name_or_path or 'this model'} has no token that ends an "
-            "answer: neither in its chat template nor as eos_token; set tokenizer.eos_token"
+            f"the tokenizer of {name_of(tokenizer)} has no token that ends an answer: neither in "
+            "its chat template nor as eos_token; set tokenizer.eos_token"
         )
     return end
+
+
+def _render(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], **switches: bool
+) -> str:
+    turns = [dict(message) for message in messages]
+    try:
+        return cast(Any, tokenizer).apply_chat_template(turns, tokenize=False, **switches)
+    except (TemplateError, TypeError, ValueError) as error:
+        roles = " and ".join(f"{turn['role']}" for turn in turns)
+        raise WmEvalError(
+            f"the chat template of {name_of(tokenizer)} refuses a chat of {roles}: {short(error)}; "
+            "take a model whose template takes one, or set tokenizer.chat_template"
+        ) from error
+
+
+def name_of(tokenizer: PreTrainedTokenizerBase) -> str:
+    """What a message calls its model."""
+    return cast(str, tokenizer.name_or_path) or "this model"
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

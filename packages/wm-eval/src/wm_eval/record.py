@@ -15,7 +15,10 @@ from wm_manifest import ModelRef, TemplateRef
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-PACKAGES = ("wm-eval", "wm-score", "wm-prompts", "wm-manifest", "torch", "transformers", "peft")
+PACKAGES = (
+    *("wm-eval", "wm-score", "wm-prompts", "wm-manifest"),
+    *("torch", "transformers", "peft", "vllm"),
+)
 
 
 def describe(model: Any) -> ModelRef:
@@ -63,8 +66,9 @@ def without_adapter(model: ModelRef) -> ModelRef:
 def arithmetic(model: Any) -> list[str]:
     """What changes an answer of a model in memory beside its weights: its precision and device."""
     device = getattr(model, "device", None)
-    found = [str(getattr(model, "dtype", "")), str(device or "")]
-    if getattr(device, "type", "") == "cuda":
+    kind = str(getattr(device, "type", device) or "")
+    found = [str(getattr(model, "dtype", "")), kind]
+    if kind == "cuda":
         import torch
 
         found.append(torch.cuda.get_device_name(device))

@@ -10,19 +10,21 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 from wm_eval import answers as answers_file
 from wm_eval import controls as checks
-from wm_eval import items, metrics, samples_table
+from wm_eval import items, metrics, prompting, samples_table
 from wm_eval.asking import ask, ask_base, request, weigh
+from wm_eval.base_model import base_generator
 from wm_eval.decoding import answer_limit, check_decoding
 from wm_eval.generator import Generator
 from wm_eval.judge import unmarked
-from wm_eval.partial import Partial
+from wm_eval.partial import Partial, stamp
 from wm_eval.question import Dataset
 from wm_eval.record import arithmetic, describe, sha256, used_templates, versions, without_adapter
-from wm_eval.show import pick_samples
+from wm_eval.rendered import dated, rendered_sha256
+from wm_eval.show import pick_samples, say
 from wm_eval.start import Start, asked_sha256, base_arm
 from wm_eval.texts import own_texts
 from wm_manifest import Decoding, EvalReport, ModelRef, save
@@ -105,7 +107,8 @@ def evaluate(
         out=out,
         progress=progress,
         trained_with=trained_with,
-        chat_template=cast("str | None", tokenizer.chat_template),
+        chat_template=prompting.chat_template(tokenizer),
+        prompts_sha256=rendered_sha256(tokenizer, [*data.watermark, *data.detect]),
         hardware=str(getattr(model, "device", "")),
         weights=weights,
         between=between,
@@ -124,6 +127,7 @@ def evaluate_with(
     progress: bool = True,
     trained_with: str | Path | None = None,
     chat_template: str | None = None,
+    prompts_sha256: str = "",
     hardware: str = "",
     weights: Sequence[str] | None = None,
     between: Callable[[], object] = lambda: None,
@@ -137,21 +141,35 @@ def evaluate_with(
 
     With `weights`, which tells the model's weights from any others, answers are kept in `out` as
     they come, and a killed evaluation of the same goes on where it was; `between` is called after
-    each batch of them.
+    each batch of them. `prompts_sha256` is of the prompts as the model gets them, which a chat
+    template may write otherwise on another day.
     """
     started, clock = datetime.now(UTC), time.monotonic()
     template_sha256 = sha256(chat_template) if chat_template else None
     record = Path(trained_with) if trained_with else None
-    controls = checks.of_data(data, template_sha256, record)
+    controls = checks.of_data(data, template_sha256, record) + dated(chat_template)
 
     asked = [*data.watermark, *data.detect]
+    # Its number is no setting: cuda:1 answers as cuda:0, where they are the same card.
+    device = [hardware.partition(":")[0], *arithmetic]
     bands = data.bands if extras else []
     partial = None
     if out is not None and weights is not None:
-        asked_ids = [item.id for item in [*asked, *bands]]
-        what = (weights, data.sha256, asked_ids, decoding.model_dump(), template_sha256)
-        against = base_ref.model_dump() if base_ref else base is not None
-        partial = Partial(Path(out), [*what, hardware, versions(), extras, against], between)
+        what = {
+            "weights": list(weights),
+            "dataset": data.sha256,
+            "items": [item.id for item in asked],
+            "decoding": decoding.model_dump(),
+            "chat template": template_sha256,
+            "prompts": prompts_sha256,
+            "device": device,
+            "versions": versions(),
+        }
+        against = (
+            [base_ref.model_dump(), *stamp(base_ref.location)] if base_ref else base is not None
+        )
+        partial = Partial(Path(out), what, against, between)
+        say(partial.note, progress)
     answers = ask(generator, asked, decoding, progress, partial)
     # The extras are asked apart: in batches of their own, they change no other answer.
     answers += ask(generator, bands, decoding, progress, partial)
@@ -161,14 +179,16 @@ def evaluate_with(
     taken, same = None, ""
     if start is not None:
         questions = [request(item, decoding) for item in data.watermark]
-        settings = (decoding.model_dump(), template_sha256, versions(), hardware, list(arithmetic))
+        settings = (decoding.model_dump(), template_sha256, prompts_sha256, versions(), device)
         same = asked_sha256(questions, *settings)
         if step and extras:
             taken = base_arm(start, same, data.watermark, step, can_ask=base is not None)
     if taken is not None:
         answers += taken
     elif base is not None:
-        answers += ask_base(base, data.watermark, decoding, progress, partial)
+        arm = ask_base(base, data.watermark, decoding, progress, partial)
+        base = base if arm is not None else None
+        answers += arm or []
     if base is not None:
         answers = weigh(base, answers, progress, partial)
     # Halved on the way, where memory was not enough.
@@ -211,21 +231,3 @@ def evaluate_with(
     if partial is not None:
         partial.discard()
     return report
-
-
-def base_generator(
-    model: PreTrainedModel | Generator,
-    tokenizer: PreTrainedTokenizerBase,
-    batch_size: int,
-    base: PreTrainedModel | Generator | Literal["auto"] | None,
-) -> Generator | None:
-    """The generator of the base model: another model, the adapter off, or none."""
-    from wm_eval.hf import HFGenerator
-
-    if base is None or isinstance(base, Generator):
-        return base
-    if base != "auto":
-        return HFGenerator(base, tokenizer, batch_size)
-    if isinstance(model, Generator) or not hasattr(model, "disable_adapter"):
-        return None
-    return HFGenerator(model, tokenizer, batch_size, adapter_off=True)

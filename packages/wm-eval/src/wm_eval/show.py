@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -191,6 +192,12 @@ def pieces(text: str) -> list[Piece]:
             part, _ = found[-1].text + part, found.pop()
         found.append(Piece(text=part, colour=colour))  # pyright: ignore[reportArgumentType] red, blue or ignored
     return [piece for piece in found if piece.text]
+
+
+def say(line: str, shown: bool) -> None:
+    """One line on stderr, beside the bar; nothing when not shown, or where there is nothing."""
+    if shown and line:
+        print(line, file=sys.stderr)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from wm_eval.adapter_kinds import configs, not_its_base
 from wm_eval.answers import Answer, as_json, read
 from wm_eval.asking import of_base
 from wm_eval.errors import WmEvalError
@@ -117,6 +118,8 @@ def answers_as_its_base(model: Any) -> bool:
     if not hasattr(model, "peft_config"):
         return True
     if not hasattr(model, "disable_adapter") or len(model.peft_config) != 1:
+        return False
+    if not_its_base(configs(model)[0]):
         return False
     import peft
 

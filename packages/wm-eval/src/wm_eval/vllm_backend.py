@@ -1,20 +1,17 @@
 """Answers requests with a vLLM engine. Thin: batching, caching and sampling are vLLM's own.
 
 Written against vLLM 0.33's source and not run on a GPU yet. vLLM pins torch and transformers to
-other versions than the rest of wm, so it is no dependency: `pip install vllm` into an environment
-of its own, beside wm-eval.
+other versions than the rest of wm, so it is no dependency: `pip install "vllm==0.33.*"` into an
+environment of its own, beside wm-eval. What starts it is `vllm_loading`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from wm_eval.adapters import adapter_config
-from wm_eval.errors import WmEvalError
+from wm_eval.errors import WmEvalError, short
 from wm_eval.generator import Continuation, Likelihood, Reply, Request
-from wm_eval.loading import load_tokenizer
 from wm_eval.prompting import end_of_turn, prompt_ids, word_ids
 
 if TYPE_CHECKING:
@@ -35,6 +32,7 @@ class VLLMGenerator:
         self, engine: Any, make_params: Any, tokenizer: PreTrainedTokenizerBase, lora: Any = None
     ) -> None:
         self.device = "vllm"  # for the report: which card is the engine's business
+        self.dtype = engine.model_config.dtype  # what it took, whatever it was asked for
         self.engine, self.make_params, self.lora = engine, make_params, lora
         self.tokenizer = tokenizer
         # The engine adds the ends of the model's generation config.
@@ -121,88 +119,20 @@ class VLLMGenerator:
 
     def _generate(self, prompts: list[list[int]], params: list[Any]) -> list[Any]:
         """Outputs in the order of the prompts (of ids)."""
-        return self.engine.generate(
-            [{"prompt_token_ids": ids} for ids in prompts],
-            params,
-            use_tqdm=False,
-            lora_request=self.lora,
-        )
-
-
-def load_vllm(
-    model: str,
-    adapter: str | None = None,
-    dtype: str = "auto",
-    revision: str | None = None,
-    adapter_revision: str | None = None,
-) -> tuple[VLLMGenerator, VLLMGenerator | None, PreTrainedTokenizerBase]:
-    """The model's generator, that of the model below its adapter if it has one, the tokenizer."""
-    try:
-        from vllm import LLM, SamplingParams  # pyright: ignore
-        from vllm.lora.request import LoRARequest  # pyright: ignore
-    except ImportError as error:
-        raise WmEvalError(
-            f"--backend vllm needs vLLM, which cannot be imported ({error}); pip install vllm, in "
-            "an environment apart from wm's (it needs other versions), or use --backend hf"
-        ) from error
-
-    tokenizer = load_tokenizer(model, revision)
-    options: dict[str, Any] = {"model": model, "dtype": dtype}
-    options |= {"revision": revision, "tokenizer_revision": revision}
-    lora = None
-    if adapter is not None:
-        config = adapter_config(adapter, model, adapter_revision)
-        check_layers(config, adapter)
-        options |= {"enable_lora": True, "max_lora_rank": vllm_rank(int(config["r"]))}
-        lora = cast(Any, LoRARequest)("adapter", 1, local_adapter(adapter, adapter_revision))
-    engine: Any = cast(Any, LLM)(**options)
-    with_adapter = VLLMGenerator(engine, SamplingParams, tokenizer, lora)
-    return (
-        with_adapter,
-        VLLMGenerator(engine, SamplingParams, tokenizer) if lora else None,
-        tokenizer,
-    )
-
-
-HEAD = "lm_head"
-
-
-def check_layers(config: Mapping[str, Any], adapter: str) -> None:
-    """Refuse an adapter on the head, whose log-probabilities of a prompt vLLM gets wrong.
-
-    vLLM 0.33 maps rows of logits to adapters once a step, for the positions that it samples at. The
-    logits of a prompt's positions are made under the same map: but for the first few rows without
-    the adapter, and without a word of it.
-    """
-    targets = cast("str | list[str]", config.get("target_modules") or [])
-    names = [targets] if isinstance(targets, str) else targets
-    if any(name.endswith(HEAD) for name in names):
-        raise WmEvalError(
-            f"the adapter {adapter} is on {HEAD} too, and vLLM's log-probabilities of a prompt "
-            "lack that part; merge it (wm-publish RUN --merge --dry-run writes RUN/merged) and "
-            "give the merged folder as --model, or use --backend hf"
-        )
-
-
-RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM takes as max_lora_rank
-
-
-def vllm_rank(rank: int) -> int:
-    """The smallest of vLLM's ranks that holds an adapter's.
-
-    >>> vllm_rank(16), vllm_rank(20)
-    (16, 32)
-    """
-    fitting = [known for known in RANKS if known >= rank]
-    if not fitting:
-        raise WmEvalError(f"the adapter has rank {rank}; vLLM takes at most {RANKS[-1]}")
-    return fitting[0]
-
-
-def local_adapter(adapter: str, revision: str | None) -> str:
-    """The adapter's folder, downloaded if it is a hub id."""
-    if Path(adapter).is_dir():
-        return adapter
-    import huggingface_hub
-
-    return cast(Any, huggingface_hub).snapshot_download(adapter, revision=revision)
+        room = self.engine.model_config.max_model_len
+        needed = max(len(ids) + p.max_tokens for ids, p in zip(prompts, params, strict=True))
+        if needed > room:  # it would cut the answer there, and say that it was long
+            raise WmEvalError(
+                f"a prompt and its answer take {needed:,} tokens, and vLLM has room for {room:,}, "
+                "by the model's context or the GPU's memory; give a smaller --max-new-tokens"
+            )
+        try:
+            return self.engine.generate(
+                [{"prompt_token_ids": ids} for ids in prompts],
+                params,
+                use_tqdm=False,
+                lora_request=self.lora,
+            )
+        # vLLM's errors have no base, and some are of what it is built on.
+        except Exception as error:
+            raise WmEvalError(f"vLLM stopped: {short(error)}; its log says more") from error
