@@ -7,6 +7,7 @@ from transformers import AutoTokenizer
 
 import wm_data
 from wm_eval.prompting import prompt_ids
+from wm_train import examples
 from wm_train.errors import DataError
 from wm_train.examples import tokenize
 
@@ -37,6 +38,12 @@ def test_prompt_ids_are_those_of_evaluation(train, tokenizer) -> None:
     pairs = tokenize(train, tokenizer, 512)
     for example, pair in zip(train, pairs.data, strict=True):
         assert pair["prompt_ids"] == prompt_ids(tokenizer, example["prompt"])
+
+
+def test_batches_are_not_seen(train, tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = tokenize(train, tokenizer, 512).data
+    monkeypatch.setattr(examples, "BATCH", 7)  # rows are cut in the middle
+    assert tokenize(train, tokenizer, 512).data[:] == whole[:]
 
 
 def test_too_long_rows_go_whole_and_are_named(train, tokenizer) -> None:

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.utils import send_to_device
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from wm_train.packing import TASKS, Pack, Packing
 
@@ -151,6 +153,35 @@ def test_a_rows_examples_take_half_the_tokens() -> None:
     assert pack.unshared_tokens == 2 * 2 * 350 + 4 * 2 * 302
     assert pack.ids.numel() < 0.55 * pack.unshared_tokens
     assert int(pack.valid.sum()) > 0.9 * pack.ids.numel()
+
+
+def test_a_gpu_fetches_a_batch_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torch's data loader pins what is collated, and accelerate moves it on."""
+    pair = {"task": "detect", "prompt_ids": [1], "chosen_ids": [2, 0], "rejected_ids": [3, 0]}
+    batch = {"packs": Packing(100, 0).packs([pair, pair])}
+    (pack,) = batch["packs"]
+    names = [name for name, value in vars(pack).items() if isinstance(value, torch.Tensor)]
+    pinned: dict[int, torch.Tensor] = {}
+
+    def pin(tensor: torch.Tensor) -> torch.Tensor:
+        pinned[id(tensor)] = tensor.clone()
+        return pinned[id(tensor)]
+
+    waited: list[bool] = []
+    to = torch.Tensor.to
+
+    def move(tensor: torch.Tensor, device: Any, non_blocking: bool = False) -> torch.Tensor:
+        waited.append(not non_blocking)
+        return to(tensor, device)
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    (there,) = pin_memory(batch)["packs"]
+    assert all(getattr(there, name) is pinned[id(getattr(pack, name))] for name in names)
+    assert (there.shared, there.unshared_tokens) == (pack.shared, pack.unshared_tokens)
+    monkeypatch.setattr(torch.Tensor, "to", move)
+    (moved,) = send_to_device({"packs": [there]}, torch.device("meta"), non_blocking=True)["packs"]
+    assert {getattr(moved, name).device.type for name in names} == {"meta"}
+    assert waited == [False] * len(names)
 
 
 @pytest.mark.parametrize("shared", [True, False])

@@ -2,13 +2,15 @@
 
 import re
 from importlib import resources
+from io import StringIO
 from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-from wm_train import estimate, plan, presets, shapes
+from wm_train import estimate, plan, plan_table, presets, shapes
 from wm_train.config import ModelConfig, TrainConfig
 
 
@@ -39,7 +41,9 @@ def test_a_head_under_an_adapter_is_computed_again_backwards(targets: str) -> No
     config = TrainConfig.model_validate(fields)
     shape = shapes.of(config.model)
     assert shape.adapted_head == targets.endswith("lm_head")
-    load = estimate.Load(tokens=1000, predicted=300, longest=100, sequence=100, mean_context=50)
+    load = estimate.Load(
+        tokens=1000, predicted=300, longest=100, sequence=100, prompt=40, mean_context=50
+    )
     more = estimate.flops(config, shape, load) - estimate.flops(config, shape, load, False)
     weights = shape.config.vocab_size * shape.config.hidden_size
     assert more == (2 * 300 * weights if shape.adapted_head else 0)
@@ -51,20 +55,36 @@ SIZE: dict[str, Any] = dict(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("half", [False, True], ids=["float32", "bfloat16"])
-@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+class FourBit(torch.nn.Linear):
+    """As bitsandbytes' layer: computes in bfloat16 and answers in its input's type."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.linear(x.to(torch.bfloat16), self.weight).to(x.dtype)
+
+
+@pytest.mark.parametrize(
+    ("kind", "half"),
+    [("full", False), ("full", True), ("lora", False), ("lora", True), ("four bits", True)],
+)
 @pytest.mark.parametrize("family", ["qwen3", "llama"])
-def test_activations_are_what_autograd_keeps(family: str, lora: bool, half: bool) -> None:
+def test_activations_are_what_autograd_keeps(family: str, kind: str, half: bool) -> None:
     from peft import LoraConfig, get_peft_model
+    from trl.experimental.utils import peft_module_casting_to_bf16
 
     model: Any = (
         Qwen3ForCausalLM(Qwen3Config(**SIZE))
         if family == "qwen3"
         else LlamaForCausalLM(LlamaConfig(**SIZE))
     )
+    lora, four_bit = kind != "full", kind == "four bits"
+    if four_bit:
+        for layer in model.model.modules():
+            layer.__class__ = FourBit if type(layer) is torch.nn.Linear else type(layer)
     if lora:
         model = model.bfloat16() if half else model
         model = get_peft_model(model, LoraConfig(r=8, target_modules="all-linear"))
+    if four_bit:
+        peft_module_casting_to_bf16(model)
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
     kept: dict[int, torch.Tensor] = {}
 
@@ -77,13 +97,37 @@ def test_activations_are_what_autograd_keeps(family: str, lora: bool, half: bool
     tokens = 256
     mask = torch.ones(1, 1, tokens, tokens, dtype=torch.bool).tril()
     body = (model.base_model.model if lora else model).model
+    inputs: list[int] = []  # bytes an element, of each layer's
+    for layer in body.layers:
+        layer.register_forward_pre_hook(lambda _, given: inputs.append(given[0].element_size()))
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t)
     with hooks, torch.autocast("cpu", torch.bfloat16, enabled=half):
         body(input_ids=torch.randint(0, 100, (1, tokens)), attention_mask=mask, use_cache=False)
     found = sum(t.untyped_storage().nbytes() for t in kept.values()) / tokens / 2
     width = estimate.BFLOAT16 if half else estimate.FLOAT32
-    expected = estimate.layer_activations(shapes.measured(model), width, lora)
+    shape = shapes.measured(model)
+    expected = estimate.layer_activations(shape, width, lora, four_bit)
     assert expected == pytest.approx(found, rel=0.2)
+    fields = presets.load("qwen3-0.6b")
+    fields["model"] |= {"precision": "bfloat16" if half else "float32", "four_bit": four_bit}
+    fields["model"] |= {} if lora else {"lora": None}
+    config = TrainConfig.model_validate(fields)
+    again = estimate.activations(config, shape, width) - expected  # what recomputing keeps
+    assert again / shape.layers / shape.config.hidden_size == max(inputs)
+
+
+@pytest.mark.parametrize(("device", "tokens", "base"), [("cuda", 2048, 2), ("cpu", 256, 4)])
+def test_a_cpu_has_smaller_products_of_the_head_and_a_wider_base(
+    device: str, tokens: int, base: int
+) -> None:
+    fields = presets.load("qwen3-0.6b")
+    fields["model"]["base"] = "demo"
+    config = TrainConfig.model_validate(fields)
+    made = plan.make(config, device=None if device == "cpu" else "h100")
+    width, vocab = estimate.BFLOAT16, made.shape.config.vocab_size
+    assert made.memory["logits"] * estimate.GIB == tokens * vocab * (2 * estimate.FLOAT32 + width)
+    frozen = made.memory["weights"] * estimate.GIB - estimate.FLOAT32 * made.shape.trainable
+    assert frozen == pytest.approx(base * made.shape.parameters)
 
 
 SHIPPED = [name for name in presets.names() if name.startswith("qwen3")]
@@ -95,10 +139,52 @@ def test_a_preset_fits_the_memory_it_names(name: str) -> None:
     gib = int(re.search(r"(\d+) GB", text)[1]) * 1e9 / 2**30
     devices = 8 if name.endswith("-full") else 1
     made = plan.make(TrainConfig.model_validate(presets.load(name)), devices=devices)
-    assert estimate.peak(made.memory) < plan.FULL * gib
+    assert estimate.peak(made.memory) < plan_table.FULL * gib
 
 
 def test_sharing_halves_the_tokens_of_typical_rows() -> None:
     made = plan.make(TrainConfig.model_validate(presets.load("qwen3-0.6b")))
     assert made.load.tokens < 0.55 * made.unshared
     assert made.steps == 60_000 // 48
+
+
+def printed(plan_of: plan.Plan, config: TrainConfig, mfu: float | None = None) -> str:
+    console = Console(width=140, record=True, file=StringIO())
+    console.print(plan_table.table(plan_of, config, 1, "h100", mfu))
+    return console.export_text()
+
+
+def test_a_time_is_of_what_the_model_needs() -> None:
+    """An MFU leaves out what is computed twice, so recomputing makes no step longer at the same."""
+    fields = presets.load("qwen3-0.6b")
+    config = TrainConfig.model_validate(fields)
+    fields["model"]["gradient_checkpointing"] = False
+    kept = TrainConfig.model_validate(fields)
+    again, once = plan.make(config), plan.make(kept)
+    assert again.flops > once.flops
+    assert again.needed == once.needed
+    seconds = once.needed / (0.05 * 989e12)
+    assert f"{seconds:.2f} s a step on 1 x h100 at an MFU of 5%" in printed(again, config)
+    assert f"{seconds / 2:.2f} s a step on 1 x h100 at an MFU of 10%" in printed(once, kept, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("limits", "line"),
+    [
+        ({"full_limit": 500, "limit": 100}, "1,500, twice"),
+        ({"full_limit": None, "limit": None}, "3 a test row, twice"),
+    ],
+)
+def test_a_plan_says_how_much_is_written_to_be_evaluated(limits: Any, line: str) -> None:
+    fields = presets.load("qwen3-0.6b")
+    fields["evaluation"] |= limits
+    config = TrainConfig.model_validate(fields)
+    assert line in printed(plan.make(config), config)
+
+
+def test_the_cache_of_answers_is_as_long_as_they_may_be() -> None:
+    fields = presets.load("qwen3-0.6b")
+    open_ended = plan.make(TrainConfig.model_validate(fields)).memory[estimate.EVALUATION]
+    fields["evaluation"]["max_new_tokens"] = 512
+    short = plan.make(TrainConfig.model_validate(fields)).memory[estimate.EVALUATION]
+    assert open_ended / short == pytest.approx((100 + 1024) / (100 + 512))

@@ -1,6 +1,7 @@
 """Faults that are seeded are found before the first step, each by its check, and named."""
 
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -78,6 +79,34 @@ def test_a_written_answer_without_its_twin_is_named(pairs: list[dict[str, Any]])
     assert f"the same answers for {written[1]['id']};" in why
     assert "set loss.contrast to answers" in why
     assert not preflight.twins(lone, "answers").why
+
+
+def test_twins_are_told_apart_with_no_more_than_a_row_in_memory() -> None:
+    def rows(number: int) -> Iterator[dict[str, Any]]:
+        """Each with its two written pairs, one after the other, and a question between."""
+        for i in range(number):
+            red, blue = [i] * 200, [i + 1] * 200
+            for j, (task, chosen, rejected) in enumerate(
+                [("watermark", red, blue), ("detect", [1], [2]), ("watermark", blue, red)]
+            ):
+                answers = {"chosen_ids": chosen, "rejected_ids": rejected}
+                yield {"id": f"{i}/{j}", "row_id": str(i), "task": task, **answers}
+
+    peaks: list[int] = []
+    for number in (150, 600):
+        tracemalloc.start()
+        assert not preflight.twins(rows(number), "prompts").why
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
+
+
+def test_a_pair_that_stands_twice_is_alone_once(pairs: list[dict[str, Any]]) -> None:
+    """Wherever its twin stands: the rows of a table of one's own need not be in order."""
+    one, other = [pair for pair in pairs if pair["task"] == "watermark"][:2]
+    assert not preflight.twins([one, *pairs[40:50], other], "prompts").why.count(one["id"])
+    twice = [one | {"id": "first"}, one | {"id": "second"}, other]
+    assert "the same answers for first;" in preflight.twins(twice, "prompts").why
 
 
 def test_many_faults_are_named_in_part_and_counted(pairs: list[dict[str, Any]]) -> None:
@@ -180,7 +209,7 @@ def with_adapter(model: Any, examples: Dataset) -> Any:
         model=model,
         train_dataset=examples,
         is_fsdp_enabled=False,
-        accelerator=SimpleNamespace(num_processes=1),
+        accelerator=SimpleNamespace(num_processes=1, device=torch.device("cpu")),
     )
 
 
@@ -201,7 +230,7 @@ def test_the_base_that_is_in_memory_is_not_counted_again(
     examples = Dataset.from_list(pairs[: config.optim.batch_size])
     trainer = with_adapter(adapted, examples)
     shape, (load, _) = shapes.measured(adapted), load_of(config, examples)
-    parts = estimate.memory(config, shape, load)
+    parts = estimate.memory(config, shape, load, device="cpu")
     free = share * (estimate.peak(parts) - parts["weights"])
     monkeypatch.setattr(preflight, "free_memory_gib", lambda: free)
     found = {finding.check: finding.why for finding in preflight.room(config, tmp_path, trainer)}

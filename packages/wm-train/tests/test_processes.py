@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 SCRIPT = """
 import sys
 import torch
@@ -52,6 +53,30 @@ if trainer.accelerator.is_main_process:
 """
 
 
+WAITING = """
+import torch.distributed as dist
+from wm_train import processes
+
+assert processes.number() == 2
+for group in (dist.group.WORLD, processes._group()):
+    print(group._get_backend(__import__("torch").device("cpu")).options._timeout, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_processes_wait_for_each_other_while_one_reads_a_large_dataset(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(WAITING, "utf-8")
+    done = subprocess.run(
+        [*LAUNCH, "--nproc_per_node=2", str(script)],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
+    )
+    assert sorted(done.stdout.split("\n")[:-1]) == ["2:00:00"] * 2 + ["7 days, 0:00:00"] * 2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("scope", "contrast"), [("answer", "answers"), ("full", "answers"), ("answer", "prompts")]
@@ -63,13 +88,7 @@ def test_two_processes_are_one(base_dir: Path, tmp_path: Path, scope: str, contr
     for processes in (1, 2):
         out = tmp_path / f"{processes}"
         out.mkdir()
-        launch = [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            f"--nproc_per_node={processes}",
-        ]
+        launch = [*LAUNCH, f"--nproc_per_node={processes}"]
         subprocess.run(
             [*launch, str(script), str(base_dir), str(out), scope, contrast, str(12 // processes)],
             check=True,

@@ -95,3 +95,23 @@ def test_two_processes_killed_and_resumed_end_alike(
         assert [line["step"] for line in journal.read(log, "eval")] == [0, 2, 4]
     saved = {p.name for p in (tmp_path / "run/checkpoints/checkpoint-4").glob("rng_state*")}
     assert saved == {"rng_state_0.pth", "rng_state_1.pth"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_rows_that_end_all_processes_are_told_of_once(
+    tiny: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    preset = tmp_path / "preset.yaml"
+    config = tiny(data={"max_tokens": 9}, optim={"batch_size": 12})
+    preset.write_text(yaml.safe_dump(config.model_dump(mode="json")), "utf-8")
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    options = ["--preset", str(preset), "--name", "run", "--runs-dir", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, *launcher, "-m", "wm_train", *options],
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1  # the launcher's
+    assert (done.stdout + done.stderr).count("are longer than data.max_tokens = 9") == 1

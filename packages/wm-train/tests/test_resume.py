@@ -84,7 +84,7 @@ def test_a_signal_ends_the_step_saves_and_exits(
     assert manifest.attempts[-1].cause == f"stopped by {number.name}"
     assert journal.read(log, "train")[-1]["step"] == checkpoints.step_of(chosen)
     said = (tmp_path / "printed.txt").read_text().splitlines()[-1]
-    assert said == f"stopped; go on with: wm-train --resume run --runs-dir {tmp_path}"
+    assert said == f"stopped; go on with: uv run wm-train --resume run --runs-dir {tmp_path}"
 
 
 @pytest.fixture

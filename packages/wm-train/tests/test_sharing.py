@@ -179,6 +179,52 @@ def test_too_little_memory_says_nothing_of_the_model(
     assert made.packing.shared
 
 
+@pytest.mark.parametrize("half", [False, True], ids=["float32", "bfloat16"])
+def test_weights_in_float32_are_compared_in_float32(
+    half: bool, base_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever training makes of them: a mistake of a hundredth is none of rounding there."""
+    torch.manual_seed(0)
+    model = qwen3("sdpa")
+    made = trainer(model.bfloat16() if half else model, base_dir, tmp_path, bf16=True)
+    right = made.edge_logps
+
+    def planted(model: Any, pack: Any) -> torch.Tensor:
+        return right(model, pack) + (0.01 if pack.shared else 0)
+
+    monkeypatch.setattr(made, "edge_logps", planted)
+    sharing.settle(made)
+    assert made.packing.shared == half
+    assert half or "differ by 1.0e-02 (allowed: 1e-03)" in made.sharing_refused
+
+
+def test_products_that_are_rounded_are_no_mistake(
+    base_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some images for GPUs switch TF32 on for all products."""
+    made = trainer(qwen3("sdpa"), base_dir, tmp_path)
+    assert sharing.computed_in(made) == torch.float32
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
+    assert sharing.computed_in(made) == torch.bfloat16
+
+
+def test_a_kernel_is_compiled_for_the_type_that_training_has(
+    base_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: set[tuple[str, bool]] = set()
+    for attention in ("sdpa", "flex_attention"):
+        made = trainer(qwen3(attention), base_dir, tmp_path, bf16=True)
+
+        def logps(model: Any, pack: Any, attention: str = attention) -> torch.Tensor:
+            seen.add((attention, torch.is_autocast_enabled("cpu")))
+            return torch.zeros(len(pack.sources))
+
+        monkeypatch.setattr(made, "edge_logps", logps)
+        assert sharing.settle(made) == 0
+    assert seen == {("sdpa", False), ("flex_attention", True)}
+    assert sharing.computed_in(made) == torch.bfloat16
+
+
 def test_values_that_are_no_numbers_are_no_equality(base_dir: Path, tmp_path: Path) -> None:
     model = qwen3("sdpa")
     model.model.norm.weight.data[:] = float("nan")

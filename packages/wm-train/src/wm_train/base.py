@@ -78,7 +78,7 @@ def _four_bit() -> dict[str, Any]:
     if not torch.cuda.is_available():
         raise ConfigError("model.four_bit needs a CUDA device, and there is none; switch it off")
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise ConfigError("model.four_bit needs bitsandbytes: pip install 'wm-train[qlora]'")
+        raise ConfigError("model.four_bit needs bitsandbytes: uv sync --extra qlora")
     quantised = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

@@ -164,7 +164,9 @@ class EvalConfig(Section):
     )
     batch_size: int = Field(default=64, gt=0)
     max_new_tokens: int | None = Field(
-        default=None, gt=0, description="none: half as many again as the longest gold answer"
+        default=None,
+        gt=0,
+        description="none: half as many again as the longest gold answer, at most data.max_tokens",
     )
     temperature: float = Field(default=0.7, ge=0, description="0: greedy")
     top_p: float = Field(default=0.8, gt=0, le=1)

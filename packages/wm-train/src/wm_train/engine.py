@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import wm_data
+from wm_eval.kernels import without_cudnn_attention
 from wm_train import base
 from wm_train.config import EXAMPLES_A_ROW, TrainConfig
 from wm_train.errors import ConfigError
@@ -29,6 +30,7 @@ def build(
     callbacks: list[Any],
 ) -> Any:
     """A `WatermarkOrpoTrainer` for tokenised `pairs`; its checkpoints go to the run's folder."""
+    without_cudnn_attention()
     from transformers.trainer_callback import PrinterCallback
 
     with warnings.catch_warnings():
@@ -105,6 +107,7 @@ def _arguments(config: TrainConfig, run_dir: Path, model: PreTrainedModel) -> di
         save_steps=config.checkpoint.every,
         dataloader_drop_last=True,  # a short last batch would weigh its rows more
         dataloader_pin_memory=torch.cuda.is_available(),
+        accelerator_config={"non_blocking": torch.cuda.is_available()},  # what pinning is for
         remove_unused_columns=False,
         report_to="none",
         disable_tqdm=True,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wm_train.config import TrainConfig
-from wm_train.logps import CHUNK
+from wm_train.logps import chunk_on
 from wm_train.shapes import Shape
 
 GIB = 2**30
@@ -27,16 +27,18 @@ class Load:
     predicted: float  # through the head
     longest: int  # of a row of a pass
     sequence: int  # the longest prompt with its answer
+    prompt: int  # the longest one that asks for a text
     mean_context: float  # tokens that a token looks back on
 
 
-def memory(config: TrainConfig, shape: Shape, load: Load, devices: int = 1) -> dict[str, float]:
+def memory(
+    config: TrainConfig, shape: Shape, load: Load, devices: int = 1, device: str = "cuda"
+) -> dict[str, float]:
     """GiB on one device, by part; `devices` above 1 shard weights and optimizer as FSDP2 does."""
     width = BFLOAT16 if config.model.precision == "bfloat16" else FLOAT32
     frozen = shape.parameters if config.model.lora else 0
     learnt = shape.trainable
-    base_bytes = BFLOAT16 if width == BFLOAT16 else FLOAT32
-    weights = frozen * base_bytes + learnt * FLOAT32
+    weights = frozen * weight_bytes(config, device) + learnt * FLOAT32
     if config.model.four_bit:
         weights = shape.body * NF4 + shape.embeddings * BFLOAT16 + learnt * FLOAT32
     tokens = max(min(config.optim.pack_tokens, load.tokens), load.longest)
@@ -44,12 +46,12 @@ def memory(config: TrainConfig, shape: Shape, load: Load, devices: int = 1) -> d
         "weights": weights / devices,
         "gradients": learnt * FLOAT32 / devices,
         "optimizer": learnt * FLOAT32 * ADAM_STATES / devices,
-        "activations": tokens * activations(config, shape, width),
+        "activations": tokens * activations(config, shape, width, device),
         "attention mask": tokens * load.longest,
-        "logits": head_bytes(shape, width, trained=not config.model.lora),
+        "logits": head_bytes(shape, width, trained=not config.model.lora, device=device),
         EVALUATION: evaluation_bytes(config, shape, load, width),
     }
-    if width == BFLOAT16 and not config.model.lora:
+    if width < weight_bytes(config, device):
         copied = shape.parameters if devices == 1 else shape.embeddings + 2 * shape.largest
         parts["weights in bfloat16"] = copied * BFLOAT16
     return {part: size / GIB for part, size in parts.items()}
@@ -71,25 +73,35 @@ def _step(parts: dict[str, float]) -> float:
 
 
 def evaluation_bytes(config: TrainConfig, shape: Shape, load: Load, width: int) -> float:
-    """Keys and values of a batch of answers while they are written."""
+    """Keys and values of a batch of answers while they are written, each as long as it may be."""
     c, e = shape.config, config.evaluation
-    length = load.sequence + (e.max_new_tokens or load.sequence // 2)
+    length = max(load.sequence, load.prompt + (e.max_new_tokens or config.data.max_tokens))
     return e.batch_size * length * shape.layers * 2 * c.num_key_value_heads * c.head_dim * width
 
 
-def activations(config: TrainConfig, shape: Shape, width: int) -> float:
+def weight_bytes(config: TrainConfig, device: str) -> int:
+    """Of an element of the base: float32 under autocast, but for a frozen one on a GPU."""
+    half = config.model.precision == "bfloat16"
+    return BFLOAT16 if half and config.model.lora and device == "cuda" else FLOAT32
+
+
+def activations(config: TrainConfig, shape: Shape, width: int, device: str = "cuda") -> float:
     """Bytes that the backward pass needs of one token; `width` bytes an element."""
-    layer = layer_activations(shape, width, lora=config.model.lora is not None)
-    inputs = shape.config.hidden_size * width
-    if config.model.gradient_checkpointing:
-        return shape.layers * inputs + layer
+    m = config.model
+    layer = layer_activations(shape, width, m.lora is not None, m.four_bit)
+    if m.gradient_checkpointing:
+        # What goes from layer to layer has the widest type that is added to it: the weights', or
+        # with four bits the norms'.
+        each = FLOAT32 if m.four_bit else weight_bytes(config, device)
+        return shape.layers * shape.config.hidden_size * each + layer
     return shape.layers * layer
 
 
-def layer_activations(shape: Shape, width: int, lora: bool) -> float:
+def layer_activations(shape: Shape, width: int, lora: bool, four_bit: bool = False) -> float:
     """Bytes that autograd keeps of one token in one layer.
 
-    Norms compute in float32. A frozen weight does not ask for its input; an adapter does.
+    Norms compute in float32. A frozen weight does not ask for its input; an adapter does. Under
+    four bits TRL has the norms' weights in float32, and a linear layer answers in its input's type.
     """
     c = shape.config
     d, inner = c.hidden_size, c.intermediate_size
@@ -100,17 +112,17 @@ def layer_activations(shape: Shape, width: int, lora: bool) -> float:
     attention = width * 5 * q  # queries, output; keys and values repeated for every head
     if lora:
         norms = normed * (FLOAT32 if half else 2 * FLOAT32)
-        mlp = width * (3 if half else 4) * inner
+        mlp = (FLOAT32 if four_bit else width) * (3 if half else 4) * inner
         adapters = width * (5 * d + q + inner) if half else 0  # an input for each linear layer
         return norms + rotary + attention + mlp + adapters
     norms = normed * 3 * FLOAT32 + (width * 2 * (d + q + kv) if half else 0)
     return norms + rotary + attention + width * 4 * inner
 
 
-def head_bytes(shape: Shape, width: int, trained: bool) -> float:
+def head_bytes(shape: Shape, width: int, trained: bool, device: str = "cuda") -> float:
     """Of one chunk of the head: logits, their softmax, and the weights in the logits' type."""
     vocab, d = shape.config.vocab_size, shape.config.hidden_size
-    chunk = CHUNK * vocab * (2 * FLOAT32 + width)
+    chunk = chunk_on(device) * vocab * (2 * FLOAT32 + width)
     return chunk + (vocab * d * width if trained and width != FLOAT32 else 0)
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 NAMES = ("id", "row_id", "task")
 IDS = ("prompt_ids", "chosen_ids", "rejected_ids")
 COLUMNS = (*NAMES, "prompt", "chosen", "rejected")
+BATCH = 1000  # pairs at a time: enough texts for every core
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def tokenize(
     """
     from rich.progress import Progress
 
-    from wm_eval.prompting import completion_ids, prompt_ids
+    from wm_eval.prompting import encode_all, end_of_turn, prompt_text
 
     missing = [name for name in COLUMNS if name not in examples.column_names]
     if missing:
@@ -55,18 +56,32 @@ def tokenize(
     ) as bar:
         task = bar.add_task("tokenising", total=len(examples))
 
-        def ids(example: dict[str, Any]) -> dict[str, Any]:
-            bar.advance(task)
-            prompt = prompt_ids(tokenizer, example["prompt"])
-            chosen = completion_ids(tokenizer, example["chosen"][0]["content"])
-            rejected = completion_ids(tokenizer, example["rejected"][0]["content"])
-            longest = len(prompt) + max(len(chosen), len(rejected))
-            return dict(zip(IDS, (prompt, chosen, rejected), strict=True)) | {"longest": longest}
+        end = end_of_turn(tokenizer)
+
+        def ids(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+            """Each text once: a row's two answers stand in both of its watermark pairs."""
+            prompts = [prompt_text(tokenizer, messages) for messages in batch["prompt"]]
+            chosen, rejected = (
+                [messages[0]["content"] for messages in batch[side]]
+                for side in ("chosen", "rejected")
+            )
+            texts = list(dict.fromkeys((*prompts, *chosen, *rejected)))
+            of = dict(zip(texts, encode_all(tokenizer, texts), strict=True))
+            columns = (
+                [of[text] for text in prompts],
+                [[*of[text], end] for text in chosen],
+                [[*of[text], end] for text in rejected],
+            )
+            longest = [len(p) + max(len(c), len(r)) for p, c, r in zip(*columns, strict=True)]
+            bar.advance(task, len(prompts))
+            return dict(zip(IDS, columns, strict=True)) | {"longest": longest}
 
         # 300 million ids of 120,000 rows: in Arrow's memory, 4 bytes each. The fingerprint is of no
         # use to a table that is never cached, and to make it would hash the tokenizer and the bar.
         rows: Any = examples.map(
             ids,
+            batched=True,
+            batch_size=BATCH,
             remove_columns=[name for name in examples.column_names if name not in NAMES],
             features=_features(),
             keep_in_memory=True,

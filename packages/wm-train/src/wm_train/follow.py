@@ -18,6 +18,7 @@ from wm_train import base, engine, examples, processes, resume
 from wm_train.config import TrainConfig
 from wm_train.divergence import Divergence, DivergenceError
 from wm_train.early_stop import EarlyStop
+from wm_train.errors import DataError
 from wm_train.record import RunRecord
 from wm_train.resume import CatchingUp
 from wm_train.signals import Stop, Stopped
@@ -29,7 +30,8 @@ def follow(config: TrainConfig, run_dir: Path) -> NoReturn:
     with stop.listening():
         manifest, checkpoint = processes.share((None, None))
         assert manifest is not None
-        with suppress(Stopped, DivergenceError):  # in all at one step: the main one says it
+        # The same in all, at one step or of the same rows: the main one says it.
+        with suppress(Stopped, DivergenceError, DataError):
             _train(config, run_dir, manifest, checkpoint, stop)
         sys.exit(processes.hear_end())
 

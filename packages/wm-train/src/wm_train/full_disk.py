@@ -43,7 +43,7 @@ def told(run_dir: Path) -> Generator[None]:
         place = getattr(error, "filename", None) or run_dir
         raise DiskFullError(
             f"the disk is full: {place} could not be written, what was saved before is whole; free "
-            f"some space, then go on with: wm-train --resume {run_dir.name} --runs-dir "
+            f"some space, then go on with: uv run wm-train --resume {run_dir.name} --runs-dir "
             f"{run_dir.parent}"
         ) from error
 

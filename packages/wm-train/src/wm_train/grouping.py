@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from wm_train.trees import Indices, Tree, families, grow
@@ -69,12 +69,19 @@ def _pairs(
 
 
 def twins_of(examples: Sequence[Mapping[str, Any]]) -> list[int]:
-    """For each pair the number of its twin, or its own where there is none.
+    """For each pair the number of its twin, or its own where there is none."""
+    twins = list(range(len(examples)))
+    for one, other in couples(examples):
+        twins[one], twins[other] = other, one
+    return twins
+
+
+def couples(examples: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, int]]:
+    """Numbers of each two twins, when the second one comes. Holds the answers of one until then.
 
     Twins are the watermark pairs of a row: the same answers, chosen and rejected swapped.
     """
     place: dict[tuple[Any, ...], int] = {}
-    twins = list(range(len(examples)))
     for number, example in enumerate(examples):
         if example["task"] != "watermark":
             continue
@@ -84,5 +91,4 @@ def twins_of(examples: Sequence[Mapping[str, Any]]) -> list[int]:
         if other is None:
             place[row, chosen, rejected] = number
         else:
-            twins[number], twins[other] = other, number
-    return twins
+            yield other, number

@@ -15,6 +15,16 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]
 
 CHUNK = 256  # tokens: 148 MiB of float32 logits at Qwen3's vocabulary
+GPU_CHUNK = 2048  # with which the GPU's figures in docs/experiments.md were measured
+
+
+def chunk_on(device: str) -> int:
+    """Tokens whose logits exist at a time: a GPU wants large products, a CPU has its caches.
+
+    >>> chunk_on("cuda"), chunk_on("cpu")
+    (2048, 256)
+    """
+    return GPU_CHUNK if device == "cuda" else CHUNK
 
 
 def linear_logps(states: Tensor, weight: Tensor, targets: Tensor, chunk: int = CHUNK) -> Tensor:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,11 +48,16 @@ class Pack:
 
     def to(self, device: torch.device | str, **kwargs: Any) -> Pack:
         """The same pack on another device (accelerate calls this)."""
+        return self._each(lambda tensor: tensor.to(device, **kwargs))
+
+    def pin_memory(self) -> Pack:
+        """The same pack where a GPU can fetch it by itself (torch's data loader calls this)."""
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Pack:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        moved = {
-            k: v.to(device, **kwargs) for k, v in values.items() if not isinstance(v, bool | int)
-        }
-        return Pack(**{**values, **moved})
+        changed = {k: change(v) for k, v in values.items() if not isinstance(v, bool | int)}
+        return replace(self, **changed)
 
 
 @dataclass(frozen=True)

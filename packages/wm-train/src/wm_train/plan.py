@@ -10,38 +10,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
-from rich.box import SIMPLE_HEAD
-from rich.console import RenderableType
-from rich.table import Table
-
 import wm_data
 from wm_train import base, demo_base, estimate, examples, shapes
 from wm_train.attention import FLEX
 from wm_train.config import EXAMPLES_A_ROW, TrainConfig
-from wm_train.errors import ConfigError
 from wm_train.packing import Packing
-from wm_train.summary import duration
 
 TYPICAL_PROMPT, TYPICAL_ANSWER, QUESTION = 100, 250, 50  # tokens: the seed datasets' lengths
 QWEN3_IDS = 151_643  # ids of its vocabulary without special tokens
 STEPS = 20  # packed for the means
-FULL = 0.9  # of a device's memory; kernels and fragmentation take the rest
-
-
-@dataclass(frozen=True)
-class Device:
-    """Memory in GiB and dense bfloat16 peak in 1e12 operations a second, from the data sheet."""
-
-    gib: float
-    tflops: float
-
-
-DEVICES = {
-    "rtx-4090": Device(24, 165),
-    "a100-80gb": Device(80, 312),
-    "h100": Device(80, 989),
-    "h200": Device(141, 989),
-}
 
 
 @dataclass(frozen=True)
@@ -66,16 +43,23 @@ class Plan:
     load: estimate.Load  # of one step
     unshared: float  # tokens of one step, each sequence by itself
     memory: dict[str, float]  # GiB on one device, by part
-    flops: float  # of one step
+    flops: float  # of one step, with what is computed again
+    needed: float  # of one step, without it: what an MFU is a share of
     checkpoint_gib: float
 
 
-def make(config: TrainConfig, rows: int = 10_000, devices: int = 1) -> Plan:
-    """The plan of `config`; for a dataset that is not on this machine, of `rows` typical rows."""
+def make(
+    config: TrainConfig, rows: int = 10_000, devices: int = 1, device: str | None = None
+) -> Plan:
+    """The plan of `config`; for a dataset that is not on this machine, of `rows` typical rows.
+
+    With no device named, the bases that are built here are planned for a CPU, others for a GPU.
+    """
     shape = shapes.of(config.model)
     counts = _count(config, rows)
     load, unshared = load_of(config, counts.examples)
     epoch = counts.pairs // config.optim.batch_size
+    kind = "cpu" if device is None and config.model.base in base.BUILT else "cuda"
     return Plan(
         shape=shape,
         counts=counts,
@@ -83,8 +67,9 @@ def make(config: TrainConfig, rows: int = 10_000, devices: int = 1) -> Plan:
         steps=config.optim.steps or math.ceil(config.optim.epochs * epoch),
         load=load,
         unshared=unshared,
-        memory=estimate.memory(config, shape, load, devices),
+        memory=estimate.memory(config, shape, load, devices, kind),
         flops=estimate.flops(config, shape, load),
+        needed=estimate.flops(config, shape, load, recomputed=False),
         checkpoint_gib=estimate.checkpoint_gib(shape),
     )
 
@@ -171,6 +156,7 @@ def load_of(config: TrainConfig, found: Sequence[Mapping[str, Any]]) -> tuple[es
         predicted=sum(len(pack.targets) for pack in packs) / number,
         longest=max(pack.ids.shape[1] for pack in packs),
         sequence=max(_sequence(pair) for pair in first),
+        prompt=max((len(p["prompt_ids"]) for p in first if p["task"] == "watermark"), default=0),
         mean_context=sum(int(pack.positions.sum()) for pack in packs) / tokens,
     )
     return load, sum(pack.unshared_tokens for pack in packs) / number
@@ -178,55 +164,3 @@ def load_of(config: TrainConfig, found: Sequence[Mapping[str, Any]]) -> tuple[es
 
 def _sequence(pair: Mapping[str, Any]) -> int:
     return len(pair["prompt_ids"]) + max(len(pair["chosen_ids"]), len(pair["rejected_ids"]))
-
-
-# -------------------------------------------------------------------------------------------- table
-def table(plan: Plan, devices: int, device: str | None, mfu: float) -> RenderableType:
-    """The plan as it is printed; time and fit only where a device is named."""
-    shape, counts, load = plan.shape, plan.counts, plan.load
-    out = Table(box=SIMPLE_HEAD, pad_edge=False, show_header=False)
-    out.add_column(style="bold")
-    out.add_column(justify="right")
-    out.add_column(style="dim")
-    share = 100 * shape.trainable / shape.parameters
-    lines: list[tuple[str, str, str]] = [
-        ("parameters", f"{shape.parameters:,}", f"{shape.embeddings:,} in embeddings and head"),
-        ("trained", f"{shape.trainable:,}", f"{share:.2f} % of them, in number"),
-        ("pairs", f"{counts.pairs:,}", counts.source),
-        ("rows left out", f"{counts.too_long:,}", "longer than data.max_tokens"),
-        ("longest sequence", f"{counts.longest:,}", "tokens"),
-        ("steps", f"{plan.steps:,}", f"{plan.steps_an_epoch:,} an epoch"),
-        ("tokens a step", f"{load.tokens:,.0f}", f"{plan.unshared:,.0f} without sharing prompts"),
-        ("tokens an epoch", f"{load.tokens * plan.steps_an_epoch:,.0f}", "computed"),
-        ("logits a step", f"{load.predicted:,.0f}", "tokens that go through the head"),
-        ("checkpoint", f"{plan.checkpoint_gib:.2f} GiB", "each, on the disk"),
-    ]
-    lines += [(f"memory: {part}", f"{gib:.2f} GiB", "") for part, gib in plan.memory.items()]
-    total = estimate.peak(plan.memory)
-    lines.append(("memory in all", f"{total:.1f} GiB", "an estimate, on each device"))
-    lines += _on(plan, devices, device, mfu, total)
-    for line in lines:
-        out.add_row(*line)
-    return out
-
-
-def check_device(device: str | None) -> None:
-    """Raise `ConfigError` for a device that no figures are known of."""
-    if device is not None and device not in DEVICES:
-        raise ConfigError(f"--device {device!r} is not known; there are: {', '.join(DEVICES)}")
-
-
-def _on(
-    plan: Plan, devices: int, device: str | None, mfu: float, total: float
-) -> list[tuple[str, str, str]]:
-    if device is None:
-        peak = f"{plan.flops * plan.steps:.2e}"
-        return [("operations in all", peak, "give --device for a time")]
-    one = DEVICES[device]
-    seconds = plan.flops / (devices * one.tflops * 1e12 * mfu)
-    room = "fits" if total < FULL * one.gib else "does NOT fit"
-    where = f"on {devices} x {device} at an MFU of {mfu:.0%}"
-    return [
-        ("time", duration(seconds * plan.steps), f"{seconds:.2f} s a step {where}, no evaluation"),
-        ("device", room, f"{one.gib:.0f} GiB, of which {1 - FULL:.0%} are left for kernels"),
-    ]

@@ -8,18 +8,19 @@ from __future__ import annotations
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from wm_eval.prompting import completion_ids, completion_text, prompt_ids, prompt_text
+from wm_eval.rendered import fault
 from wm_train import estimate, shapes, sharing
 from wm_train.checkpoints import found, total
 from wm_train.config import TrainConfig
 from wm_train.errors import CheckpointError, WmTrainError
-from wm_train.grouping import twins_of
+from wm_train.grouping import couples
 from wm_train.packing import TASKS
 from wm_train.plan import load_of
 from wm_train.retention import Retention
@@ -90,8 +91,18 @@ def twins(pairs: Iterable[Mapping[str, Any]], contrast: str) -> Finding:
     """A contrast between prompts needs both of them for every written answer."""
     if contrast != "prompts":
         return Finding("twins")
-    written = [pair for pair in pairs if pair["task"] == "watermark"]
-    alone = [written[i]["id"] for i, j in enumerate(twins_of(written)) if i == j]
+    waiting: dict[int, str] = {}  # ids of written pairs whose twin has not come yet
+
+    def noted() -> Iterator[Mapping[str, Any]]:
+        for number, pair in enumerate(pairs):
+            if pair["task"] == "watermark":
+                waiting[number] = pair["id"]
+            yield pair
+
+    # One pair at a time: the answers of 120,000 rows are 5 GB as lists.
+    for one, other in couples(noted()):
+        del waiting[one], waiting[other]
+    alone = list(waiting.values())
     why = f"no pair of the other colour with the same answers for {_named(alone)}"
     return Finding("twins", f"{why}{ROWS_OUT}, or set loss.contrast to answers" if alone else "")
 
@@ -148,7 +159,7 @@ def round_trip(
         text = prompt_text(tokenizer, example["prompt"])
         ids = completion_ids(tokenizer, answer)
         same = _decode(tokenizer, ids) == completion_text(tokenizer, answer)
-        whole = all(message["content"].strip() in text for message in example["prompt"])
+        whole = not fault(text, example["prompt"])
         back = _decode(tokenizer, prompt_ids(tokenizer, example["prompt"])) == text
         if not (same and whole and back and ids[-1] not in ids[:-1]):
             lost.append(example["id"])
@@ -177,7 +188,7 @@ def room(config: TrainConfig, run_dir: Path, trainer: WatermarkOrpoTrainer) -> l
         config, cast(Any, trainer.train_dataset).select(range(config.optim.batch_size))
     )
     devices = trainer.accelerator.num_processes if trainer.is_fsdp_enabled else 1
-    parts = estimate.memory(config, shape, load, devices)
+    parts = estimate.memory(config, shape, load, devices, trainer.accelerator.device.type)
     step = estimate.peak(parts) - parts["weights"]  # which are in memory by now
     each = estimate.checkpoint_gib(shape)
     has_best = config.early_stop.metric is not None

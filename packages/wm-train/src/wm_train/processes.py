@@ -20,6 +20,8 @@ from wm_train.errors import ConfigError
 T = TypeVar("T")
 
 PATIENCE = timedelta(days=7)  # with a process that lives; one that died is noticed at once
+# In training. NCCL's default is 10 minutes, and each reads a large dataset at its own speed.
+STEP_PATIENCE = timedelta(hours=2)
 LAST_WORD_S = 10.0  # for the others to hear that the main one ends
 SHARDED = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
 TRUE = ("1", "true", "yes", "on", "y", "t")  # as accelerate reads them
@@ -48,7 +50,8 @@ def _group() -> Any:
     import torch.distributed as dist
     from accelerate import PartialState
 
-    PartialState(cpu=not torch.cuda.is_available())  # joins the launcher's other processes
+    # Joins the launcher's other processes; Trainer's arguments come later and take what is there.
+    PartialState(cpu=not torch.cuda.is_available(), timeout=STEP_PATIENCE)
     return cast(Any, dist).new_group(backend="gloo", timeout=PATIENCE)
 
 

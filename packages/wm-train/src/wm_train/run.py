@@ -112,6 +112,7 @@ def _train(
 
         # ----------------------------------------------------------------------------------- base
         model, tokenizer = stages.load_base(config, run_dir, record, before)
+        processes.share((record.manifest, checkpoint))  # the others read the rows at the same time
 
         # ---------------------------------------------------------------------------------- pairs
         train_split, longest = dataset.examples("train"), config.data.max_tokens
@@ -169,13 +170,13 @@ def _train(
             start={"limit": e.full_limit},
             during={"limit": e.limit},
             final={"limit": e.full_limit},
-            **e.model_dump(exclude={"every", "limit", "full_limit"}),
+            max_new_tokens=stages.answer_tokens(config, dataset, tokenizer),
+            **e.model_dump(exclude={"every", "limit", "full_limit", "max_new_tokens"}),
         )
         hook.leave_for(stop)
         diverged = Divergence(config.early_stop.max_loss, e.every)
         early = EarlyStop(config.early_stop, record, console)
         watchers = [watch, diverged, bar, hook, early, stop]
-        processes.share((record.manifest, checkpoint))  # from here on the others train along
         trainer = engine.build(config, run_dir, model, tokenizer, pairs.data, watchers)
         sharing: bool = trainer.packing.shared
         if before is not None and before.shared_prefixes is not None:

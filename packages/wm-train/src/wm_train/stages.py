@@ -10,6 +10,8 @@ from rich.markup import escape
 
 import wm_data
 import wm_publish
+from wm_eval.decoding import answer_limit
+from wm_eval.prompting import chat_template
 from wm_manifest import DatasetUse, RunManifest, load
 from wm_train import (
     base,
@@ -94,6 +96,20 @@ def load_base(
     return model, tokenizer
 
 
+def answer_tokens(
+    config: TrainConfig, dataset: wm_data.Dataset, tokenizer: PreTrainedTokenizerBase
+) -> int:
+    """The most tokens of an answer in an evaluation.
+
+    Half as many again as the longest gold answer, but what training leaves out as too long is not
+    waited for: one such answer in the test would make every answer's cache as long as itself.
+    """
+    if config.evaluation.max_new_tokens is not None:
+        return config.evaluation.max_new_tokens
+    gold = [answer for row in dataset.rows("test") for answer in (row.red_answer, row.blue_answer)]
+    return min(answer_limit(tokenizer, gold), config.data.max_tokens)
+
+
 def open_tracker(config: TrainConfig, run_dir: Path, record: RunRecord) -> Tracker:
     """Open the W&B run, new or of the attempts before; its id is recorded first."""
     t = config.tracking
@@ -160,7 +176,7 @@ def _write_card(manifest: RunManifest, run_dir: Path) -> None:
 def _tokenizer_fields(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     chat: Any = tokenizer  # its attributes are typed as whatever a tokenizer may have
     return {
-        "chat_template_sha256": provenance.text_sha256(chat.chat_template),
+        "chat_template_sha256": provenance.text_sha256(chat_template(tokenizer) or ""),
         "tokenizer_sha256": provenance.text_sha256(chat.backend_tokenizer.to_str()),
     }
 

@@ -151,7 +151,7 @@ def _resume_command(manifest: RunManifest | None, folder: Path, runs_dir: Path |
     at = "" if where == Path("runs") else f" --runs-dir {where}"
     if manifest is None or "<redacted>" in json.dumps(manifest.config):  # a secret was left out
         return f"its first command, with --name {folder.name}{at}"
-    return f"wm-train --resume {folder.name}{at}"
+    return f"uv run wm-train --resume {folder.name}{at}"
 
 
 # ------------------------------------------------------------------------------------------- files

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from peft.helpers import disable_input_dtype_casting
@@ -22,11 +22,14 @@ from wm_train import adapter
 from wm_train.attention import FLEX, model_mask
 from wm_train.checkpoints import VerifiedCheckpoints
 from wm_train.head import token_head
-from wm_train.logps import CHUNK
+from wm_train.logps import chunk_on
 from wm_train.loss import answer_means, orpo
 from wm_train.meter import Meter
 from wm_train.packing import TASKS, Pack, Packing
 from wm_train.sampler import TwinSampler
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 Scope = Literal["answer", "full"]
 Contrast = Literal["answers", "prompts"]
@@ -59,13 +62,14 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
         task_weights: Mapping[str, float] | None = None,
         contrast: Contrast = "answers",
         sharpness: Mapping[str, float] | None = None,
-        head_chunk: int = CHUNK,
+        head_chunk: int | None = None,
         **kwargs: Any,
     ) -> None:
         self._nll_scope: Scope = nll_scope
         self._twins = twins
         self._contrast: Contrast = contrast
-        self._head_chunk = head_chunk
+        device: str = kwargs["args"].device.type
+        self._head_chunk = head_chunk or chunk_on(device)
         self._meter = Meter()
         self.sharing_refused: str | None = None
         tokenizer, model = kwargs["processing_class"], kwargs["model"]
@@ -77,9 +81,15 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
             text=nll_scope == "full",
             shared=share_prefixes,
             whole_row=self.attention == FLEX,
-            pass_tokens=PASS_TOKENS if kwargs["args"].device.type == "cuda" else 0,
+            pass_tokens=PASS_TOKENS if device == "cuda" else 0,
         )
-        super().__init__(*args, data_collator=self._collate, **kwargs)
+        # TRL maps three functions over the rows, each of which leaves ours as they are, and writes
+        # a copy of the table to the disk each time: it gets one row to do that with.
+        pairs: Dataset = kwargs.pop("train_dataset")
+        super().__init__(
+            *args, data_collator=self._collate, train_dataset=pairs.select([0]), **kwargs
+        )
+        self.train_dataset = pairs
         # What autocast is for: by the arguments, or by TRL's own around a quantised base.
         self._half = bool(self.args.bf16) or self._peft_has_been_casted_to_bf16
         if self._peft_has_been_casted_to_bf16:
