@@ -123,6 +123,7 @@ def test_no_network(hub, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow  # the hub's client tries for 27 seconds
 def test_another_commit_in_the_cache_is_not_taken_for_the_one_that_was_asked_for(
     hub, records, write_recipe, tmp_path
 ):

@@ -25,7 +25,7 @@ def test_importing_wm_data_loads_no_torch_and_no_transformers():
 
 
 @pytest.mark.parametrize("name", smollm2.NEEDED)
-def test_a_missing_package_names_the_extra(tmp_path, monkeypatch, name):
+def test_a_missing_package_says_what_installs_it(tmp_path, monkeypatch, name):
     find = importlib.util.find_spec
     monkeypatch.setattr(
         smollm2, "find_spec", lambda module: None if module == name else find(module)
