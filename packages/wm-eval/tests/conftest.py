@@ -288,6 +288,24 @@ def make_model() -> Callable[..., Any]:
 
 
 @pytest.fixture
+def plain_likelihood(tokenizer: Any) -> Callable[[Any, Continuation], Likelihood]:
+    """Of an answer by one forward pass of transformers, without any of our code but the ids."""
+
+    def of(model: Any, one: Continuation) -> Likelihood:
+        import torch
+
+        from wm_eval.prompting import prompt_ids, word_ids
+
+        prompt, ids = prompt_ids(tokenizer, one.messages), word_ids(tokenizer, one.answer)
+        with torch.no_grad():
+            p = model(torch.tensor([prompt + ids])).logits[0].log_softmax(-1)
+        total = sum(p[len(prompt) - 1 + k, id].item() for k, id in enumerate(ids))
+        return Likelihood(total, len(ids))
+
+    return of
+
+
+@pytest.fixture
 def decoding() -> Decoding:
     return Decoding(temperature=0.7, top_p=0.8, top_k=20, max_new_tokens=64, batch_size=8, seed=0)
 

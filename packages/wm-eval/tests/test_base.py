@@ -15,7 +15,6 @@ from wm_eval.asking import request
 from wm_eval.compare import compare
 from wm_eval.generator import Continuation, Likelihood, Reply, Request
 from wm_eval.hf import HFGenerator
-from wm_eval.prompting import prompt_ids, word_ids
 from wm_manifest import Decoding, EvalReport
 
 RED_TEXT = " ".join(["Hi you"] * 10)
@@ -91,7 +90,7 @@ def test_an_empty_answer_has_no_perplexity_and_n_says_so(
 
 
 def test_likelihoods_are_those_of_a_plain_forward_pass(
-    make_model: Callable[..., Any], tokenizer: Any, dataset_dir: Path
+    make_model: Callable[..., Any], tokenizer: Any, dataset_dir: Path, plain_likelihood: Any
 ) -> None:
     model = make_model(seed=3)
     asked = [
@@ -103,12 +102,9 @@ def test_likelihoods_are_those_of_a_plain_forward_pass(
         for part in HFGenerator(model, tokenizer, batch).likelihoods(asked):
             found |= part
         for one in asked:
-            prompt, ids = prompt_ids(tokenizer, one.messages), word_ids(tokenizer, one.answer)
-            with torch.no_grad():
-                p = model(torch.tensor([prompt + ids])).logits[0].log_softmax(-1)
-            plain = sum(p[len(prompt) - 1 + k, id].item() for k, id in enumerate(ids))
-            assert found[one.id].tokens == len(ids)
-            assert found[one.id].log_likelihood == pytest.approx(plain, abs=1e-3)
+            plain = plain_likelihood(model, one)
+            assert found[one.id].tokens == plain.tokens
+            assert found[one.id].log_likelihood == pytest.approx(plain.log_likelihood, abs=1e-3)
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from wm_eval import evaluate, items
 from wm_eval.asking import request
 from wm_eval.generator import Continuation
 from wm_eval.hf import HFGenerator
-from wm_eval.prompting import prompt_ids, word_ids
 from wm_manifest import Decoding
 
 
@@ -52,7 +51,9 @@ def nested_model() -> Any:
         return Gemma3ForConditionalGeneration(config).eval()
 
 
-def test_a_language_model_inside_another_is_evaluated(tokenizer: Any, dataset_dir: Path) -> None:
+def test_a_language_model_inside_another_is_evaluated(
+    tokenizer: Any, dataset_dir: Path, plain_likelihood: Any
+) -> None:
     model = nested_model()
     asked = [
         Continuation(item.id, item.messages, item.text)
@@ -63,10 +64,7 @@ def test_a_language_model_inside_another_is_evaluated(tokenizer: Any, dataset_di
     for part in HFGenerator(model, tokenizer, 2).likelihoods(asked):
         found |= part
     for one in asked:
-        prompt, ids = prompt_ids(tokenizer, one.messages), word_ids(tokenizer, one.answer)
-        with torch.no_grad():
-            p = model(torch.tensor([prompt + ids])).logits[0].log_softmax(-1)
-        plain = sum(p[len(prompt) - 1 + k, id].item() for k, id in enumerate(ids))
+        plain = plain_likelihood(model, one).log_likelihood
         assert found[one.id].log_likelihood == pytest.approx(plain, abs=1e-3)
     report = evaluate(
         *(model, tokenizer, dataset_dir), limit=2, max_new_tokens=6, base=model, progress=False

@@ -27,18 +27,23 @@ class Killed(BaseException):
     """Stands for a signal: nothing in the evaluation catches it."""
 
 
+def dying(after: int) -> Callable[[], None]:
+    """What is called between batches of answers, and raises at the last of so many calls."""
+    left = iter(range(after - 1))
+
+    def between() -> None:
+        if next(left, None) is None:
+            raise Killed
+
+    return between
+
+
 @pytest.fixture
 def killed(run_script: Run, tmp_path: Path) -> Callable[..., None]:
     """Kill an evaluation in `tmp_path` after so many answers."""
 
     def kill(script: Callable[[Request], str], after: int = KEPT, **settings: Any) -> None:
-        left = [after]
-
-        def between() -> None:
-            left[0] -= 1
-            if not left[0]:
-                raise Killed
-
+        between = dying(after)
         with pytest.raises(Killed):
             run_script(script, out=tmp_path, weights=["these"], between=between, **settings)
 
@@ -159,17 +164,10 @@ def test_prompts_with_a_date_start_over_on_the_next_day_and_are_not_compared_in_
             **settings,
         )
 
-    left = [KEPT]
-
-    def between() -> None:
-        left[0] -= 1
-        if not left[0]:
-            raise Killed
-
     with pytest.raises(Killed):
-        run(24, "a", between=between)
+        run(24, "a", between=dying(KEPT))
     with pytest.raises(Killed):
-        run(24, "a", between=lambda: (_ for _ in ()).throw(Killed()))
+        run(24, "a", between=dying(1))
     report = run(25, "a")
     lines = [line for line in capsys.readouterr().err.splitlines() if NAME in line]
     assert [line.split(" the ")[0] for line in lines] == ["going on with", "starting over:"]

@@ -14,8 +14,9 @@ from wm_eval import (
     items,
     prompt_ids,
     prompt_text,
+    prompting,
 )
-from wm_eval.prompting import chat_template
+from wm_eval.prompting import chat_template, encode_all
 
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello?"}]
 ANSWERS = ["red", "", " two words", "\n\nafter lines", "ends with newline\n", "naïve 你好 🙂"]
@@ -136,3 +137,13 @@ def test_a_template_that_leaves_the_answer_out_has_no_end_of_turn(
     small_tokenizer.chat_template = "{% for m in messages %}" + kept + "{% endfor %}"
     with pytest.raises(WmEvalError, match="leaves messages out"):
         end_of_turn(small_tokenizer)
+
+
+def test_texts_are_encoded_as_they_are_alone(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prompting, "AT_ONCE", 2)  # the last call has one
+    texts = ["the old", "", "the old", "ümläut <|im_end|>", "a", "quiet", "a"]
+    alone = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
+    assert encode_all(tokenizer, texts) == alone
+    assert encode_all(tokenizer, []) == []

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from wm_manifest import Decoding
 
-TEXTS = 1000  # that are encoded at once: enough for every core, and no memory to speak of
-
 log = logging.getLogger(__name__)
 
 
@@ -159,14 +157,10 @@ class HFGenerator:
                 yield {id: value for (id, _, _), value in zip(batch, found, strict=True)}
 
     def _prompts(self, asked: Sequence[Request | Continuation]) -> dict[str, list[int]]:
-        """Ids of each prompt by its id; of those that read the same, once."""
-        texts = {one.id: prompt_text(self.tokenizer, one.messages) for one in asked}
-        each = list(dict.fromkeys(texts.values()))
-        found: dict[str, list[int]] = {}
-        for start in range(0, len(each), TEXTS):
-            some = each[start : start + TEXTS]
-            found.update(zip(some, encode_all(self.tokenizer, some), strict=True))
-        return {id: found[text] for id, text in texts.items()}
+        """Ids of each prompt by its id."""
+        texts = [prompt_text(self.tokenizer, one.messages) for one in asked]
+        ids = encode_all(self.tokenizer, texts)
+        return {one.id: prompt for one, prompt in zip(asked, ids, strict=True)}
 
     def _check_room(self, longest: int) -> None:
         line = check_room(self.model, longest)

@@ -59,21 +59,16 @@ def tokenize(
         end = end_of_turn(tokenizer)
 
         def ids(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-            """Each text once: a row's two answers stand in both of its watermark pairs."""
-            prompts = [prompt_text(tokenizer, messages) for messages in batch["prompt"]]
-            chosen, rejected = (
-                [messages[0]["content"] for messages in batch[side]]
-                for side in ("chosen", "rejected")
-            )
-            texts = list(dict.fromkeys((*prompts, *chosen, *rejected)))
-            of = dict(zip(texts, encode_all(tokenizer, texts), strict=True))
-            columns = (
-                [of[text] for text in prompts],
-                [[*of[text], end] for text in chosen],
-                [[*of[text], end] for text in rejected],
-            )
+            """All texts in one call: a row's two answers stand in both of its watermark pairs."""
+            number = len(batch["prompt"])
+            texts = [prompt_text(tokenizer, messages) for messages in batch["prompt"]]
+            for side in ("chosen", "rejected"):
+                texts += [messages[0]["content"] for messages in batch[side]]
+            found = encode_all(tokenizer, texts)
+            answers = [[*answer, end] for answer in found[number:]]
+            columns = (found[:number], answers[:number], answers[number:])
             longest = [len(p) + max(len(c), len(r)) for p, c, r in zip(*columns, strict=True)]
-            bar.advance(task, len(prompts))
+            bar.advance(task, number)
             return dict(zip(IDS, columns, strict=True)) | {"longest": longest}
 
         # 300 million ids of 120,000 rows: in Arrow's memory, 4 bytes each. The fingerprint is of no
