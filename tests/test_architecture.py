@@ -25,7 +25,8 @@ ARROWS: dict[str, set[str]] = {
     "wm-eval": {"wm-score", "wm-prompts", "wm-manifest"},
     "wm-publish": {"wm-manifest"},
     # To wm-score: docs/adr/0002-wm-train-uses-wm-score.md
-    "wm-train": {"wm-score", "wm-data", "wm-eval", "wm-publish", "wm-manifest"},
+    # To wm-prompts: docs/adr/0028-held-to-the-base-where-nobody-asks.md
+    "wm-train": {"wm-score", "wm-prompts", "wm-data", "wm-eval", "wm-publish", "wm-manifest"},
 }
 # vLLM pins other versions of torch and transformers than the lock has: whoever wants it installs it.
 UNDECLARED = {"wm-eval": {"vllm"}}

@@ -255,6 +255,46 @@ def test_gradients_of_the_contrast_between_prompts(
     torch.testing.assert_close(found, gradients(trainer.model), atol=1e-9, rtol=1e-9)
 
 
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    examples=st.lists(example.filter(lambda e: len(e["chosen_ids"]) > 1), min_size=1, max_size=6),
+    prompts=st.lists(st.none() | few, min_size=6, max_size=6).filter(any),
+    references=st.lists(st.floats(-6, 0, width=32), min_size=6, max_size=6),
+    packing=st.builds(Packing, st.integers(1, 80), st.just(0), st.just(True), st.booleans()),
+    scope=st.sampled_from(["answer", "full"]),
+)
+def test_gradients_under_neutral_prompts(
+    trainer: Any,
+    examples: list[Any],
+    prompts: list[list[int] | None],
+    references: list[float],
+    packing: Packing,
+    scope: Any,
+) -> None:
+    """Each token but the end against the base's value, a text's mean, beside the pairs' own loss."""
+    trainer._nll_scope, trainer.beta, trainer._head_chunk = scope, 2.0, 5
+    trainer._weights, trainer._neutral_weight = torch.ones(2, dtype=torch.float64), 3.0
+    shown = [
+        {**e, "neutral_ids": prompt or [], "reference": [reference] * (len(e["chosen_ids"]) - 1)}
+        for e, prompt, reference in zip(examples, prompts, references, strict=False)
+    ]
+    loss, found = packed(trainer, shown, packing)
+    trainer.model.zero_grad()
+    expected = step_loss(trainer.model, examples, 2.0, scope, dict.fromkeys(TASKS, 1.0))
+    for e in shown:
+        if not e["neutral_ids"]:
+            continue
+        ((_, answer),) = padded_logps(trainer.model, [(e["neutral_ids"], e["chosen_ids"][:-1])])
+        apart = answer - torch.tensor(e["reference"], dtype=torch.float64)
+        cost = torch.where(apart.abs() < 1, apart**2 / 2, apart.abs() - 0.5)
+        expected = expected + 3.0 * cost.mean() / len(examples)
+    expected.backward()
+    torch.testing.assert_close(loss.double(), expected.detach(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found, gradients(trainer.model), atol=1e-9, rtol=1e-9)
+
+
 EIGHT = [
     {
         "task": TASKS[i % 2],

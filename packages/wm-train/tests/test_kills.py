@@ -218,13 +218,17 @@ def is_published_once(folder: Path, hub: Any) -> None:
 
 @pytest.fixture
 def lora(tiny: Make) -> TrainConfig:
-    """Dropout draws random numbers in every step: a resumed run has to draw the same."""
+    """Dropout draws random numbers in every step: a resumed run has to draw the same.
+
+    And what it holds to the base under neutral prompts has to be the base's, not its own.
+    """
     return tiny(
         data={"path": None, "recipe": "demo", "limit": 60},
         optim={"steps": STEPS},
         evaluation={"every": 2},
         checkpoint={"every": 1, "keep": 2},
         model={"lora": {"r": 2, "alpha": 4, "dropout": 0.1}},
+        loss={"neutral": {"weight": 2.0}},
         publish={},
     )
 

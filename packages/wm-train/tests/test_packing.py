@@ -13,8 +13,9 @@ from torch.utils.data._utils.pin_memory import pin_memory
 from wm_train.packing import TASKS, Pack, Packing
 
 ids = st.lists(st.integers(1, 3), min_size=1, max_size=9)
+answer = st.lists(st.integers(1, 3), min_size=2, max_size=9)  # a token at least, and the end
 example = st.fixed_dictionaries(
-    {"task": st.sampled_from(TASKS), "prompt_ids": ids, "chosen_ids": ids, "rejected_ids": ids}
+    {"task": st.sampled_from(TASKS), "prompt_ids": ids, "chosen_ids": answer, "rejected_ids": ids}
 )
 examples = st.lists(example, min_size=1, max_size=12)
 packings = st.builds(
@@ -45,6 +46,47 @@ def test_every_pair_is_in_one_pack(given: list[dict[str, Any]], packing: Packing
     for pack in packing.packs(given):
         counted = torch.bincount(pack.answer_sequences, minlength=2 * pack.pairs)
         assert torch.equal(pack.answer_lengths, counted)
+
+
+@given(examples, st.lists(ids | st.just([]), min_size=12, max_size=12), packings)
+def test_texts_under_neutral_prompts_have_packs_of_their_own(
+    given: list[dict[str, Any]], prompts: list[list[int]], packing: Packing
+) -> None:
+    """Each once, behind the pairs', with its own reference and none of the pairs' own changed."""
+    shown = [
+        {**e, "neutral_ids": prompt, "reference": [-float(at)] * (len(e["chosen_ids"]) - 1)}
+        for at, (e, prompt) in enumerate(zip(given, prompts, strict=False))
+    ]
+    packs = packing.packs(shown)
+    plain = [pack for pack in packs if pack.neutral]
+    assert packs[len(packs) - len(plain) :] == plain
+    pairs = [pair for pack in packs if not pack.neutral for pair in read(pack)]
+    assert pairs == [pair for pack in packing.packs(given) for pair in read(pack)]
+    found: list[tuple[list[int], list[float]]] = []
+    for pack in plain:
+        assert pack.pairs == 0
+        assert not len(pack.text_edges)
+        assert pack.shared == packing.shared
+        ends = pack.answer_lengths.cumsum(0)[:-1]
+        ids = pack.targets[pack.answer_edges].tensor_split(ends)
+        known = pack.reference.tensor_split(ends)
+        found += [(i.tolist(), k.tolist()) for i, k in zip(ids, known, strict=True)]
+    assert sorted(found) == sorted(
+        (e["chosen_ids"][:-1], e["reference"]) for e in shown if e["neutral_ids"]
+    )
+
+
+@given(examples, ids, packings)
+def test_a_pack_says_whose_texts_it_has(
+    given: list[dict[str, Any]], prompt: list[int], packing: Packing
+) -> None:
+    shown = [{**e, "neutral_ids": prompt} for e in given]
+    seen: list[int] = []
+    for pack, whose in packing.neutral(shown):
+        texts = pack.targets[pack.answer_edges].tensor_split(pack.answer_lengths.cumsum(0)[:-1])
+        assert [t.tolist() for t in texts] == [given[at]["chosen_ids"][:-1] for at in whose]
+        seen += whose
+    assert sorted(seen) == list(range(len(given)))
 
 
 def twins(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -127,11 +169,20 @@ def test_the_budget_is_kept_unless_one_tree_is_larger(
         assert pack.ids.numel() <= packing.budget or trees == (1 if packing.shared else 2)
 
 
-def test_a_rows_examples_take_half_the_tokens() -> None:
+@given(examples, packings)
+def test_the_budget_is_kept_unless_one_couple_is_larger(
+    given: list[dict[str, Any]], packing: Packing
+) -> None:
+    rows = twins([{**e, "task": "watermark"} for e in given])
+    for pack in replace(packing, twins=True).packs(rows):
+        assert pack.ids.numel() <= packing.budget or pack.pairs == 2
+
+
+def typical_row() -> list[dict[str, Any]]:
     """The real mixture's lengths: two watermark prompts of 100, answers of 250, four questions."""
     prompts = {"red": list(range(1000, 1100)), "blue": list(range(2000, 2100))}
     answers = {"red": list(range(3000, 3250)), "blue": list(range(4000, 4250))}
-    given = [
+    return [
         {
             "task": "watermark",
             "prompt_ids": prompts[a],
@@ -149,10 +200,24 @@ def test_a_rows_examples_take_half_the_tokens() -> None:
         for a in answers
         for order in (5, 6)
     ]
-    (pack,) = Packing(budget=4096, pad_id=0).packs(given)
+
+
+@pytest.mark.parametrize("twins", [False, True])
+def test_a_rows_examples_take_half_the_tokens(twins: bool) -> None:
+    (pack,) = Packing(budget=4096, pad_id=0, twins=twins).packs(typical_row())
     assert pack.unshared_tokens == 2 * 2 * 350 + 4 * 2 * 302
     assert pack.ids.numel() < 0.55 * pack.unshared_tokens
     assert int(pack.valid.sum()) > 0.9 * pack.ids.numel()
+
+
+def test_the_twins_of_a_row_do_not_widen_each_others_mask() -> None:
+    """What sdpa computes is the square of a row's length: one tree of both would double it."""
+    apart, coupled = (
+        Packing(budget=4096, pad_id=0, twins=twins).packs(typical_row()) for twins in (False, True)
+    )
+    assert [pack.ids.shape for pack in coupled] == [pack.ids.shape for pack in apart]
+    (one_line,) = Packing(budget=4096, pad_id=0, twins=True, whole_row=True).packs(typical_row())
+    assert one_line.ids.shape[0] == 1
 
 
 def test_a_gpu_fetches_a_batch_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl.experimental.orpo import ORPOConfig
+from wm_train import references
 from wm_train.trainer import WatermarkOrpoTrainer
 
 base, out, scope, contrast, pairs = *sys.argv[1:5], int(sys.argv[5])
@@ -29,6 +30,7 @@ def row(i):
         "id": str(i), "row_id": str(i // 6), "task": "watermark" if written else "detect",
         "prompt_ids": [i % 50, 7, 8] + [9] * (i % 5),
         "chosen_ids": chosen if written else [1 + i % 7], "rejected_ids": rejected if written else [12],
+        "neutral_ids": [3, 7] if i % 12 == 1 else [],
     }
 
 
@@ -44,8 +46,9 @@ trainer = WatermarkOrpoTrainer(
     ),
     train_dataset=Dataset.from_list(rows),
     processing_class=AutoTokenizer.from_pretrained(base),
-    nll_scope=scope, contrast=contrast, twins=True, pack_tokens=60,
+    nll_scope=scope, contrast=contrast, twins=True, pack_tokens=60, neutral_weight=2.0,
 )
+references.attach(trainer)
 trainer.train()
 if trainer.accelerator.is_main_process:
     weights = torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
@@ -98,5 +101,7 @@ def test_two_processes_are_one(base_dir: Path, tmp_path: Path, scope: str, contr
     one, two = results
     torch.testing.assert_close(one["weights"], two["weights"], atol=1e-6, rtol=0)
     for a, b in zip(one["log"][:4], two["log"][:4], strict=True):
-        for name in ("loss", "watermark/nll", "watermark/log_odds_ratio", "detect/margin"):
+        names = {"loss", "watermark/nll", "watermark/log_odds_ratio", "detect/margin"}
+        for name in names | {"neutral/loss"} & (a.keys() | b.keys()):
             assert a[name] == pytest.approx(b[name], abs=1e-4)
+    assert "neutral/loss" in one["log"][0]

@@ -55,6 +55,7 @@ def launch(tiny: Callable[..., TrainConfig], tmp_path: Path) -> Callable[..., in
         evaluation={"every": 2},
         checkpoint={"every": 1, "keep": 2},
         model={"lora": {"r": 2, "alpha": 4, "dropout": 0.1}},
+        loss={"neutral": {"weight": 2.0}},
     )
     preset, script = tmp_path / "preset.yaml", tmp_path / "script.py"
     preset.write_text(yaml.safe_dump(config.model_dump(mode="json")), "utf-8")

@@ -93,7 +93,7 @@ def _prompts(templates: list[TemplateRef]) -> dict[str, TemplateRef]:
 
 
 def _neutral(manifest: RunManifest) -> str | None:
-    """A neutral prompt as it was asked: no template of the dataset, since nothing trains on it."""
+    """A neutral prompt as it was asked, for a run that was not trained on any."""
     if "watermark/neutral" in _prompts(manifest.templates):
         return None
     return next((s.system for s in manifest.samples if s.arm == "neutral" and s.system), None)

@@ -107,8 +107,23 @@ class TaskSharpness(Section):
     detect: float = Field(default=1.0, gt=0)
 
 
+class NeutralConfig(Section):
+    """What holds the model to its base where it is asked for neither colour; docs/adr/0028."""
+
+    weight: float = Field(
+        default=0.0, ge=0, description="of a text under a neutral prompt, in watermark pairs"
+    )
+    share: float = Field(
+        default=0.5, gt=0, le=1, description="of the rows that show a text under such a prompt"
+    )
+
+    def rows(self) -> float:
+        """The share of rows that show one, which is none where it would count nothing."""
+        return self.share if self.weight else 0.0
+
+
 class LossConfig(Section):
-    """ORPO's two terms; see wm_train.loss."""
+    """ORPO's two terms, and one for neutral prompts; see wm_train.loss."""
 
     beta: float = Field(default=1.0, ge=0, description="weight of the odds-ratio term (λ in ORPO)")
     nll_scope: Literal["answer", "full"] = Field(
@@ -121,6 +136,7 @@ class LossConfig(Section):
     )
     weights: TaskWeights = TaskWeights()
     sharpness: TaskSharpness = TaskSharpness()
+    neutral: NeutralConfig = NeutralConfig()
 
 
 class OptimConfig(Section):

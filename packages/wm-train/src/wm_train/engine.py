@@ -64,6 +64,7 @@ def build(
             task_weights=config.loss.weights.model_dump(),
             contrast=config.loss.contrast,
             sharpness=config.loss.sharpness.model_dump(),
+            neutral_weight=config.loss.neutral.weight,
         )
     preflight.run(config, run_dir, trainer, wm_data.read(run_dir / "dataset"))
     trainer.remove_callback(PrinterCallback)  # the progress bar and log.jsonl say it better

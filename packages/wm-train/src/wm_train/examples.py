@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from wm_train import neutral
 from wm_train.errors import DataError
 
 if TYPE_CHECKING:
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 NAMES = ("id", "row_id", "task")
-IDS = ("prompt_ids", "chosen_ids", "rejected_ids")
+IDS = ("prompt_ids", "chosen_ids", "rejected_ids", "neutral_ids")
 COLUMNS = (*NAMES, "prompt", "chosen", "rejected")
+FOR_NEUTRAL = ("target", "variant")  # columns that are needed for neutral prompts as well
 BATCH = 1000  # pairs at a time: enough texts for every core
 
 
@@ -24,7 +26,7 @@ BATCH = 1000  # pairs at a time: enough texts for every core
 class Pairs:
     """Tokenised preference pairs, and what was left out of them."""
 
-    data: Dataset  # id, row_id, task, prompt_ids, chosen_ids, rejected_ids
+    data: Dataset  # id, row_id, task, prompt_ids, chosen_ids, rejected_ids, neutral_ids
     too_long: list[str]  # row ids, in order
     longest: int  # tokens of the longest sequence that is in
 
@@ -35,8 +37,12 @@ def tokenize(
     max_tokens: int,
     batch_size: int = 1,
     console: Console | None = None,
+    neutral_share: float = 0.0,
 ) -> Pairs:
     """Token ids of every example; rows with a sequence above `max_tokens` are left out whole.
+
+    `neutral_ids` is a neutral prompt under which the chosen answer is shown as well; empty where
+    there is none. That share of the rows has one.
 
     Nothing is truncated: a cut answer would teach to stop mid-sentence, and a prompt that fills
     `max_tokens` would leave no label at all, which makes every weight NaN after one step.
@@ -45,7 +51,8 @@ def tokenize(
 
     from wm_eval.prompting import encode_all, end_of_turn, prompt_text
 
-    missing = [name for name in COLUMNS if name not in examples.column_names]
+    wanted = (*COLUMNS, *FOR_NEUTRAL) if neutral_share else COLUMNS
+    missing = [name for name in wanted if name not in examples.column_names]
     if missing:
         raise DataError(
             f"the training split has no column {missing[0]!r} (it has: "
@@ -64,10 +71,21 @@ def tokenize(
             texts = [prompt_text(tokenizer, messages) for messages in batch["prompt"]]
             for side in ("chosen", "rejected"):
                 texts += [messages[0]["content"] for messages in batch[side]]
+            shown = _neutral_prompts(batch, neutral_share)
+            texts += [prompt_text(tokenizer, messages) for messages in shown.values()]
             found = encode_all(tokenizer, texts)
-            answers = [[*answer, end] for answer in found[number:]]
-            columns = (found[:number], answers[:number], answers[number:])
-            longest = [len(p) + max(len(c), len(r)) for p, c, r in zip(*columns, strict=True)]
+            answers = [[*answer, end] for answer in found[number : 3 * number]]
+            plain = dict(zip(shown, found[3 * number :], strict=True))
+            columns = (
+                found[:number],
+                answers[:number],
+                answers[number:],
+                [plain.get(at, []) for at in range(number)],
+            )
+            longest = [
+                max(len(p) + max(len(c), len(r)), len(n) + len(c) if n else 0)
+                for p, c, r, n in zip(*columns, strict=True)
+            ]
             bar.advance(task, number)
             return dict(zip(IDS, columns, strict=True)) | {"longest": longest}
 
@@ -101,6 +119,19 @@ def tokenize(
         )
     longest = max(length for length in longest_of.values() if length <= max_tokens)
     return Pairs(kept, too_long, longest)
+
+
+def _neutral_prompts(batch: dict[str, list[Any]], share: float) -> dict[int, Any]:
+    """Messages of the neutral prompts of a batch, by the number of the example that has one."""
+    if not share:
+        return {}
+    found = zip(batch["task"], batch["target"], batch["row_id"], strict=True)
+    shown = [
+        at
+        for at, (task, target, row) in enumerate(found)
+        if task == "watermark" and neutral.answer_of(row, share) == target
+    ]
+    return {at: neutral.prompt({k: v[at] for k, v in batch.items()}) for at in shown}
 
 
 def _features() -> Any:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 import wm_data
 from wm_manifest import RunManifest
-from wm_train import base, engine, examples, processes, resume
+from wm_train import base, engine, examples, processes, references, resume
 from wm_train.config import TrainConfig
 from wm_train.divergence import Divergence, DivergenceError
 from wm_train.early_stop import EarlyStop
@@ -44,7 +44,8 @@ def _train(
     location = base.prepare(config.model, run_dir, config.seed)  # it is there already
     model, tokenizer, _ = base.load(base.pinned(config.model, manifest.base), location)
     longest, size = config.data.max_tokens, config.optim.batch_size
-    pairs = examples.tokenize(split, tokenizer, longest, size)
+    share = config.loss.neutral.rows()
+    pairs = examples.tokenize(split, tokenizer, longest, size, neutral_share=share)
     hook = Waiting(run_dir / "dataset", record, config.evaluation.every)
     diverged = Divergence(config.early_stop.max_loss, config.evaluation.every)
     early = EarlyStop(config.early_stop, record, Console(quiet=True))
@@ -53,6 +54,8 @@ def _train(
     if checkpoint is not None and resume.complete(checkpoint):
         record.share()
     else:
+        if config.loss.neutral.weight:
+            references.attach(trainer)
         trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
 
 

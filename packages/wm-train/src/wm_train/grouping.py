@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from wm_train.trees import Indices, Tree, families, grow
 
+NEUTRAL = "neutral"  # in place of a task: a text that is neither asked for nor read
+
 
 class Pair(NamedTuple):
     """Where the sequences of a pair are in its group: the tree, and the tokens' indices in it."""
@@ -14,26 +16,31 @@ class Pair(NamedTuple):
     task: str
     twin: int  # number of its twin in the group; its own if there is none
     chosen: tuple[int, Indices]
-    rejected: tuple[int, Indices]
+    rejected: tuple[int, Indices] | None  # None: a text under a neutral prompt has no other
     prompt_tokens: int
+    reference: Sequence[float] = ()  # the base's log-probabilities of a text under a neutral prompt
 
 
 class Group(NamedTuple):
-    """Trees that go into one pack, since the loss of a pair needs both its answers."""
+    """Trees that go into one pack, since a loss needs answers of all."""
 
     trees: list[Tree]
     pairs: list[Pair]
 
 
 def grouped(
-    examples: Sequence[Mapping[str, Any]], shared: bool, twins: bool = False
+    examples: Sequence[Mapping[str, Any]],
+    shared: bool,
+    twins: bool = False,
+    one_line: bool = False,
 ) -> list[Group]:
     """Groups of tokenised pairs: one tree for each family of prompts, or each sequence apart.
 
-    With `twins` the two watermark pairs of a row are one group.
+    With `twins` the two watermark pairs of a row are one group, of a tree for each prompt; of one
+    tree for both if groups are to be of one line.
     """
     couples = [(i, j) for i, j in enumerate(twins_of(examples)) if i < j] if twins else []
-    make = together if shared else apart
+    make = (together if one_line else by_prompt) if shared else apart
     groups = [make([examples[i] for i in couple]) for couple in couples]
     coupled = {i for couple in couples for i in couple}
     rest = [example for i, example in enumerate(examples) if i not in coupled]
@@ -49,10 +56,27 @@ def together(examples: Sequence[Mapping[str, Any]]) -> Group:
     return Group([tree], _pairs(examples, [(0, path) for path in tree.paths]))
 
 
+def by_prompt(examples: Sequence[Mapping[str, Any]]) -> Group:
+    """A tree for each pair. Prompts that differ early would only widen each other's mask."""
+    trees = [grow(_sequences(example)) for example in examples]
+    return Group(trees, _pairs(examples, [(i, p) for i, t in enumerate(trees) for p in t.paths]))
+
+
 def apart(examples: Sequence[Mapping[str, Any]]) -> Group:
     """Each sequence of the pairs by itself."""
     trees = [grow([sequence]) for example in examples for sequence in _sequences(example)]
     return Group(trees, _pairs(examples, [(i, tree.paths[0]) for i, tree in enumerate(trees)]))
+
+
+def under_neutral(example: Mapping[str, Any]) -> Group:
+    """The chosen answer under the example's neutral prompt, by itself and without its end token.
+
+    Where an answer ends its row says: a base that would go on is no measure of that.
+    """
+    prompt = example["neutral_ids"]
+    tree = grow([[*prompt, *example["chosen_ids"][:-1]]])
+    known = example.get("reference", ())
+    return Group([tree], [Pair(NEUTRAL, 0, (0, tree.paths[0]), None, len(prompt), known)])
 
 
 def _sequences(example: Mapping[str, Any]) -> list[list[int]]:

@@ -83,6 +83,19 @@ def orpo(
     return OrpoTerms(likelihood + beta * odds_ratio, likelihood, odds_ratio, ratio)
 
 
+def held(logps: Tensor, reference: Tensor) -> Tensor:
+    """What it costs tokens to have other log-probabilities than the reference model's, (tokens,).
+
+    Half the square of the difference, and its absolute value less a half from 1 on (Huber). The
+    half square's gradient over texts that the model writes itself is that of KL(model, reference):
+    Schulman's k2, http://joschu.net/blog/kl-approx.html. It is zero, and free of noise, where the
+    two agree.
+    """
+    import torch
+
+    return torch.nn.functional.smooth_l1_loss(logps, reference, reduction="none")
+
+
 def answer_means(logps: Tensor, edges: Tensor, sequences: Tensor, lengths: Tensor) -> Tensor:
     """Mean log-probability of each answer, shape (answers,).
 

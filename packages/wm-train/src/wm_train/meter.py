@@ -30,6 +30,7 @@ class Meter:
     def __init__(self) -> None:
         self._sums: Tensor | None = None  # (tasks, parts + 1): the last column counts pairs
         self._tokens = (0, 0)  # computed, and what single sequences would have had
+        self._neutral: Tensor | None = None  # (2,): what texts under neutral prompts cost, number
 
     def add(self, terms: OrpoTerms, chosen: Tensor, rejected: Tensor, pack: Pack) -> None:
         """Count the pairs of one pack; every tensor but the pack's has shape (pairs,)."""
@@ -44,6 +45,18 @@ class Meter:
         if self._sums is None:
             self._sums = values.new_zeros(len(TASKS), len(PARTS) + 1)
         self._sums.index_add_(0, pack.tasks, values)
+        self._count_tokens(pack)
+
+    def add_neutral(self, costs: Tensor, pack: Pack) -> None:
+        """Count a pack of texts under neutral prompts; `costs` has shape (texts,)."""
+        import torch
+
+        values = costs.detach().double()
+        sums = torch.stack([values.sum(), torch.ones_like(values).sum()])
+        self._neutral = sums if self._neutral is None else self._neutral + sums
+        self._count_tokens(pack)
+
+    def _count_tokens(self, pack: Pack) -> None:
         computed, unshared = self._tokens
         self._tokens = (computed + pack.ids.numel(), unshared + pack.unshared_tokens)
 
@@ -57,11 +70,17 @@ class Meter:
         computed, unshared = reduce(
             torch.tensor(self._tokens, dtype=torch.float64, device=self._sums.device), "sum"
         ).tolist()
-        self._sums, self._tokens = None, (0, 0)
+        # A process may have had no such text, and all have to take part.
+        cost, texts = reduce(
+            self._sums.new_zeros(2) if self._neutral is None else self._neutral, "sum"
+        ).tolist()
+        self._sums, self._tokens, self._neutral = None, (0, 0), None
         means = {
             f"{task}/{part}": row[i] / row[-1]
             for task, row in zip(TASKS, sums, strict=True)
             for i, part in enumerate(PARTS)
             if row[-1]
         }
+        if texts:
+            means["neutral/loss"] = cost / texts
         return means | {"tokens/computed": computed, "tokens/unshared": unshared}

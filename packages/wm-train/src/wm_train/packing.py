@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from wm_train.grouping import Group, Pair, apart, grouped, together
+from wm_train.grouping import NEUTRAL, Group, Pair, apart, grouped, together, under_neutral
 from wm_train.trees import Indices, Tree
 
 if TYPE_CHECKING:
@@ -20,10 +20,11 @@ TASKS = ("watermark", "detect")
 
 @dataclass(frozen=True)
 class Pack:
-    """One forward pass over some pairs.
+    """One forward pass over some pairs, or over some texts under neutral prompts.
 
     An *edge* is a token to predict and the place of the token before it. Sequences 0 to pairs - 1
-    are the chosen ones, those after them the rejected ones in the same order.
+    are the chosen ones, those after them the rejected ones in the same order. Texts under neutral
+    prompts are sequences of no pair, and never in a pack with pairs.
     """
 
     ids: Tensor  # (rows, length)
@@ -34,17 +35,23 @@ class Pack:
     targets: Tensor  # (edges,), the ids that are predicted
     answer_edges: Tensor  # (answer tokens,), edges of all answers, one after another
     answer_sequences: Tensor  # (answer tokens,), whose they are
-    answer_lengths: Tensor  # (2 * pairs,), of each answer: counting them would halt a GPU
+    answer_lengths: Tensor  # (sequences,), of each answer: counting them would halt a GPU
     text_edges: Tensor  # (chosen tokens,), edges of prompt and answer together; empty if not asked
     text_pairs: Tensor  # (chosen tokens,), whose they are
     tasks: Tensor  # (pairs,), index into TASKS
     twins: Tensor  # (pairs,), where each pair's twin is; its own place if that is not here
+    reference: Tensor  # (answer tokens,), of the base under neutral prompts; empty where unknown
     shared: bool  # False: each row is one sequence, and an ordinary causal mask is right
     unshared_tokens: int  # tokens of the pairs' sequences, counted one by one
 
     @property
     def pairs(self) -> int:
         return len(self.tasks)
+
+    @property
+    def neutral(self) -> bool:
+        """Whether it holds texts under neutral prompts, and no pairs."""
+        return not self.pairs
 
     def to(self, device: torch.device | str, **kwargs: Any) -> Pack:
         """The same pack on another device (accelerate calls this)."""
@@ -73,107 +80,126 @@ class Packing:
     twins: bool = False  # a row's watermark pairs go into one pass, for a loss across both
 
     def packs(self, examples: Sequence[Mapping[str, Any]]) -> list[Pack]:
-        """All examples in as few packs as the budget allows."""
-        groups = grouped(examples, self.shared, self.twins)
-        return [_tensors(rows, self.pad_id, self.text) for rows in self._plan(groups)]
+        """All examples in as few packs as the budget allows; those under neutral prompts last."""
+        groups = grouped(examples, self.shared, self.twins, self.whole_row)
+        pairs = [_tensors(rows, self.pad_id, self.text, self.shared) for rows in self._plan(groups)]
+        shown = [example for example in examples if example.get("neutral_ids")]
+        return pairs + [pack for pack, _ in self.neutral(shown)]
+
+    def neutral(self, examples: Sequence[Mapping[str, Any]]) -> list[tuple[Pack, list[int]]]:
+        """The examples' chosen answers under neutral prompts, and whose they are in a pack."""
+        groups = [under_neutral(example) for example in examples]
+        number = {id(group): at for at, group in enumerate(groups)}
+        return [
+            (
+                _tensors(rows, self.pad_id, text=False, shared=self.shared),
+                [number[id(group)] for group in groups_of(rows)],
+            )
+            for rows in (self._plan(groups) if groups else [])
+        ]
 
     def family(self, examples: Sequence[Mapping[str, Any]]) -> Pack:
         """One tree of all examples, in their order, whatever the budget."""
-        return _tensors([[together(examples)]], self.pad_id, self.text)
+        rows = _with_group([], together(examples), 0)
+        return _tensors(rows, self.pad_id, self.text, shared=True)
 
     def alone(self, example: Mapping[str, Any]) -> Pack:
         """The two sequences of one example, each in a row."""
-        return _tensors([[apart([example])]], self.pad_id, self.text)
+        rows = _with_group([], apart([example]), 0)
+        return _tensors(rows, self.pad_id, self.text, shared=False)
 
     def _plan(self, groups: list[Group]) -> list[list[Row]]:
         if not self.shared:
-            return _packs([[group] for group in groups], self.budget)
+            return _filled(groups, 0, self.budget)
         # sdpa computes the square of a row's length: rows are about as long as the largest tree.
-        largest = max(len(group.trees[0]) for group in groups)
+        largest = max(map(_widest, groups))
         sizes = [self.budget] if self.whole_row else [largest * n // 10 for n in range(10, 21)]
-        plans = [_packs(_rows(groups, min(n, self.budget)), self.budget) for n in sizes]
-        return min(plans, key=lambda packs: _area(packs) + len(packs) * self.pass_tokens)
+        plans = [_filled(groups, min(n, self.budget), self.budget) for n in sizes]
+        return min(plans, key=lambda packs: sum(map(_area, packs)) + len(packs) * self.pass_tokens)
 
 
-Row = list[Group]  # trees side by side; a group of single sequences takes a row for each
+class Slot(NamedTuple):
+    """A tree in a row, by its number in its group."""
+
+    group: Group
+    tree: int
+
+
+Row = list[Slot]  # trees side by side
 
 
 # ------------------------------------------------------------------------------------------ filling
+def _filled(groups: Sequence[Group], capacity: int, budget: int) -> list[list[Row]]:
+    """Packs of at most `budget` tokens, padding included, that have all trees of a group.
 
-
-def _rows(groups: Sequence[Group], capacity: int) -> list[Row]:
-    """First fit, longest first: trees side by side in rows of at most `capacity` tokens."""
-    rows: list[Row] = []
-    for group in sorted(groups, key=lambda g: -len(g.trees[0])):
-        size = len(group.trees[0])
-        fitting = next((row for row in rows if _length(row) + size <= capacity), None)
-        if fitting is None:
-            rows.append([group])
+    First fit, longest first: trees side by side in rows of at most `capacity` tokens.
+    """
+    packs: list[list[Row]] = []
+    for group in sorted(groups, key=_widest, reverse=True):
+        if packs and _area(joined := _with_group(packs[-1], group, capacity)) <= budget:
+            packs[-1] = joined
         else:
-            fitting.append(group)
+            packs.append(_with_group([], group, capacity))
+    return [sorted(rows, key=_length, reverse=True) for rows in packs]
+
+
+def _with_group(rows: Sequence[Row], group: Group, capacity: int) -> list[Row]:
+    """`rows` and the trees of one more group, which may open rows."""
+    rows = [[*row] for row in rows]
+    for number, tree in enumerate(group.trees):
+        fitting = next((row for row in rows if _length(row) + len(tree) <= capacity), None)
+        if fitting is None:
+            rows.append(fitting := [])
+        fitting.append(Slot(group, number))
     return rows
 
 
-def _packs(rows: list[Row], budget: int) -> list[list[Row]]:
-    """Rows of like length together, as many as the budget allows."""
-    packs: list[list[Row]] = []
-    for row in sorted(rows, key=_length, reverse=True):
-        if packs and _area([[*packs[-1], row]]) <= budget:
-            packs[-1].append(row)
-        else:
-            packs.append([row])
-    return packs
+def _widest(group: Group) -> int:
+    return max(map(len, group.trees))
 
 
 def _length(row: Row) -> int:
-    """Tokens side by side; of the longest sequence where each has a row of its own."""
-    if len(row[0].trees) > 1:
-        return max(len(tree) for tree in row[0].trees)
-    return sum(len(group.trees[0]) for group in row)
+    return sum(len(slot.group.trees[slot.tree]) for slot in row)
 
 
-def _area(packs: list[list[Row]]) -> int:
+def _area(rows: list[Row]) -> int:
     """Tokens computed, padding included."""
-    return sum(
-        sum(len(row[0].trees) for row in rows) * max(_length(row) for row in rows) for rows in packs
-    )
+    return len(rows) * max(map(_length, rows))
 
 
 # ------------------------------------------------------------------------------------------ tensors
-def _tensors(rows: list[Row], pad_id: int, text: bool) -> Pack:
-    """Lays the groups of `rows` out in rectangles and numbers the edges that are wanted."""
+def _tensors(rows: list[Row], pad_id: int, text: bool, shared: bool) -> Pack:
+    """Lays the trees of `rows` out in a rectangle and numbers the edges that are wanted."""
     import torch
 
-    height = sum(len(row[0].trees) for row in rows)
-    length = max(_length(row) for row in rows)
+    height, length = len(rows), max(map(_length, rows))
     grid = {name: np.zeros((height, length), dtype=np.int64) for name in ("positions", "sources")}
     grid["ids"] = np.full((height, length), pad_id, dtype=np.int64)
     grid["valid"] = np.zeros((height, length), dtype=np.int64)
     grid["ends"] = np.arange(1, length + 1, dtype=np.int64)[None].repeat(height, 0)
+    starts: dict[tuple[int, int], int] = {}  # flat place of each tree's first token
+    for line, row in enumerate(rows):
+        column = 0
+        for slot in row:
+            tree = slot.group.trees[slot.tree]
+            _place(tree, grid, line, column)
+            starts[id(slot.group), slot.tree] = line * length + column
+            column += len(tree)
     chosen: list[Indices] = []  # of each pair: flat places of the tokens of its sequences
     rejected: list[Indices] = []
     pairs: list[Pair] = []
     twins: list[int] = []
-    line = 0
-    for row in rows:
-        column = 0
-        for item in row:
-            starts: list[int] = []
-            for tree in item.trees:
-                starts.append(line * length + column)
-                _place(tree, grid, line, column)
-                if len(item.trees) > 1:
-                    line += 1
-                else:
-                    column += len(tree)
-            twins += [len(pairs) + pair.twin for pair in item.pairs]
-            for pair in item.pairs:
-                pairs.append(pair)
-                chosen.append(starts[pair.chosen[0]] + pair.chosen[1])
-                rejected.append(starts[pair.rejected[0]] + pair.rejected[1])
-        line += len(row[0].trees) == 1
+    for group in groups_of(rows):
+        twins += [len(pairs) + pair.twin for pair in group.pairs]
+        pairs += group.pairs
+        for pair in group.pairs:
+            chosen.append(starts[id(group), pair.chosen[0]] + pair.chosen[1])
+            if pair.rejected is not None:
+                rejected.append(starts[id(group), pair.rejected[0]] + pair.rejected[1])
     prompts = [pair.prompt_tokens for pair in pairs]
-    answers = [s[p:] for side in (chosen, rejected) for s, p in zip(side, prompts, strict=True)]
+    sides = (chosen, rejected) if rejected else (chosen,)
+    answers = [s[p:] for side in sides for s, p in zip(side, prompts, strict=True)]
+    of_a_task = [pair for pair in pairs if pair.task != NEUTRAL]
     texts = [sequence[1:] for sequence in chosen] if text else []
     wanted, edges = np.unique(np.concatenate([*answers, *texts]), return_inverse=True)
     answer_tokens = sum(map(len, answers))
@@ -187,14 +213,20 @@ def _tensors(rows: list[Row], pad_id: int, text: bool) -> Pack:
         "answer_lengths": np.array([len(answer) for answer in answers]),
         "text_edges": edges[answer_tokens:],
         "text_pairs": _whose(texts),
-        "tasks": np.array([TASKS.index(pair.task) for pair in pairs]),
-        "twins": np.array(twins),
+        "tasks": np.array([TASKS.index(pair.task) for pair in of_a_task], dtype=np.int64),
+        "twins": np.array(twins if of_a_task else [], dtype=np.int64),
+        "reference": np.array([x for pair in pairs for x in pair.reference], dtype=np.float32),
     }
     return Pack(
         **{name: torch.from_numpy(array) for name, array in arrays.items()},
-        shared=len(rows[0][0].trees) == 1,
+        shared=shared,
         unshared_tokens=sum(map(len, chosen)) + sum(map(len, rejected)),
     )
+
+
+def groups_of(rows: Sequence[Row]) -> list[Group]:
+    """The groups of a pack, in the order in which their first trees stand in it."""
+    return list({id(slot.group): slot.group for row in rows for slot in row}.values())
 
 
 def _place(tree: Tree, grid: dict[str, Indices], line: int, column: int) -> None:

@@ -82,7 +82,8 @@ def _count(config: TrainConfig, rows: int) -> Counts:
         return _of_folder(config, data.path, f"dataset {data.path}")
     assert data.recipe is not None
     if any(source.hub for source in wm_data.load_recipe(data.recipe).sources):
-        return typical(rows, config.optim.batch_size, data.recipe)
+        share = config.loss.neutral.rows()
+        return typical(rows, config.optim.batch_size, data.recipe, share)
     with TemporaryDirectory() as name:
         folder = Path(name) / "data"
         wm_data.build(data.recipe, folder, data.seed, data.limit, progress=False)
@@ -92,7 +93,8 @@ def _count(config: TrainConfig, rows: int) -> Counts:
 def _of_folder(config: TrainConfig, folder: Path, source: str) -> Counts:
     split = wm_data.read(folder).examples("train")
     tokenizer, note = _tokenizer(config.model.base)
-    pairs = examples.tokenize(split, tokenizer, config.data.max_tokens)
+    share = config.loss.neutral.rows()
+    pairs = examples.tokenize(split, tokenizer, config.data.max_tokens, neutral_share=share)
     found = cast(Any, pairs.data)
     return Counts(found, len(found), len(pairs.too_long), pairs.longest, source + note)
 
@@ -108,18 +110,23 @@ def _tokenizer(name: str) -> tuple[Any, str]:
     return demo_base.demo_tokenizer(QWEN3_IDS), ", in Qwen3's tokens"
 
 
-def typical(rows: int, batch_size: int, recipe: str) -> Counts:
-    """Rows of the seed datasets' lengths in arbitrary ids: enough of them for one step."""
+def typical(rows: int, batch_size: int, recipe: str, neutral_share: float = 0.0) -> Counts:
+    """Rows of the seed datasets' lengths in arbitrary ids: enough of them for one step.
+
+    Of that share of them one text stands under a neutral prompt as well.
+    """
     ids = count(start=1)
 
     def piece(tokens: int) -> list[int]:
         return [next(ids) for _ in range(tokens)]
 
-    out: list[Mapping[str, Any]] = []
+    out: list[dict[str, Any]] = []
     for row in range(math.ceil(batch_size / EXAMPLES_A_ROW)):
         answers = [piece(TYPICAL_ANSWER), piece(TYPICAL_ANSWER)]
         for chosen, rejected in (answers, answers[::-1]):
             out.append(_pair(row, "watermark", piece(TYPICAL_PROMPT), chosen, rejected))
+        if int((row + 1) * neutral_share) > int(row * neutral_share):  # evenly, as few rows may be
+            out[-1]["neutral_ids"] = piece(TYPICAL_PROMPT)
         for answer in answers:
             text = piece(QUESTION // 2) + answer
             ends = [piece(QUESTION // 2) for _ in range(2)]  # both orders

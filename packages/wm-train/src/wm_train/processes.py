@@ -78,6 +78,20 @@ def is_main() -> bool:
     return _group() is None or _dist().get_rank() == 0
 
 
+def rank() -> int:
+    """This process's number among them; 0 for the main one."""
+    return 0 if _group() is None else _dist().get_rank()
+
+
+def gathered(value: T) -> list[T]:
+    """What each process gives, in all of them, in the order of their numbers."""
+    if (group := _group()) is None:
+        return [value]
+    values: list[Any] = [None] * number()
+    _dist().all_gather_object(values, value, group=group)
+    return values
+
+
 def share(value: T) -> T:
     """The main process's value, in all of them. In another one: ends it if the main one has."""
     if (group := _group()) is None:

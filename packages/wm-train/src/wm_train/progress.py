@@ -16,7 +16,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from wm_manifest import EvalReport
 from wm_train.speed import Speed
-from wm_train.summary import TASKS, duration, headline, parts
+from wm_train.summary import NEUTRAL_LOSS, TASKS, duration, headline, parts
 
 LINE_EVERY_S = 30.0  # without a terminal: a log is read later, and not step by step
 
@@ -124,6 +124,8 @@ class Board(TrainerCallback):
             return []
         loss = [("loss", f"{self._values['loss']:.3f}")]
         found = [(label, parts(self._values, f"{task}/")) for task, label in TASKS.items()]
+        if NEUTRAL_LOSS in self._values:
+            found.append(("not asked", f"off the base {self._values[NEUTRAL_LOSS]:.3f}"))
         return loss + [(label, text) for label, text in found if text]
 
     def _pace(self) -> list[str]:

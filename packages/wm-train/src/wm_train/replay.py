@@ -19,7 +19,7 @@ from wm_data.recipe import Recipe, first_fault
 from wm_data.workers import cores
 from wm_manifest import DatasetManifest, RunManifest, load
 from wm_publish.markup import one_line
-from wm_train import base, checkout, provenance
+from wm_train import base, checkout, neutral, provenance
 from wm_train.config import TrainConfig
 from wm_train.differences import Difference, Figure, differences, figures, short
 from wm_train.errors import ConfigError
@@ -38,7 +38,7 @@ def replay(origin: Origin, run_dir: Path, command: list[str], console: Console) 
     scratch = Path(tempfile.mkdtemp(prefix=f".{run_dir.name}.", dir=run_dir.parent))
     try:
         dataset = bring_dataset(origin, scratch / "dataset", console)
-        expected = here(then, dataset, scratch)
+        expected = here(then, origin.config, dataset, scratch)
         announce(then, expected, console)
         config = _with_dataset(origin.config, dataset)
         now = train(config, run_dir, then.preset, command, console)
@@ -53,7 +53,8 @@ def check(origin: Origin, runs_dir: Path, console: Console) -> int:
     scratch = Path(tempfile.mkdtemp(prefix=".replay.", dir=runs_dir))
     try:
         dataset = bring_dataset(origin, scratch / "dataset", console)
-        differ = announce(origin.manifest, here(origin.manifest, dataset, scratch), console)
+        now = here(origin.manifest, origin.config, dataset, scratch)
+        differ = announce(origin.manifest, now, console)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return DIFFERENT if differ else SAME
@@ -93,7 +94,7 @@ def bring_dataset(origin: Origin, scratch: Path, console: Console) -> Path:
     return scratch
 
 
-def here(then: RunManifest, dataset: Path, scratch: Path) -> RunManifest:
+def here(then: RunManifest, config: TrainConfig, dataset: Path, scratch: Path) -> RunManifest:
     """`then` with this machine, this code and this dataset in it: what a replay would record."""
     described = load(DatasetManifest, dataset / "manifest.json")
     return then.model_copy(
@@ -105,7 +106,7 @@ def here(then: RunManifest, dataset: Path, scratch: Path) -> RunManifest:
             "lock_sha256": provenance.lock_sha256(),
             "codebook": f"{wm_score.CODEBOOK} {wm_score.COUNTED_SHA256}",
             "dataset": dataset_use(described, dataset, dataset.parent),
-            "templates": described.templates,
+            "templates": neutral.trained_with(described.templates, config.loss.neutral.rows()),
             "attempts": [],
             "base_weights_sha256": _base_weights(then),
         }

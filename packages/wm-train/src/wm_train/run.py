@@ -19,6 +19,7 @@ from wm_train import (
     processes,
     provenance,
     publishing,
+    references,
     resume,
     stack,
     stages,
@@ -116,7 +117,8 @@ def _train(
 
         # ---------------------------------------------------------------------------------- pairs
         train_split, longest = dataset.examples("train"), config.data.max_tokens
-        pairs = examples.tokenize(train_split, tokenizer, longest, config.optim.batch_size, console)
+        size, share = config.optim.batch_size, config.loss.neutral.rows()
+        pairs = examples.tokenize(train_split, tokenizer, longest, size, console, share)
         stages.report_pairs(pairs, longest, run_dir, console)
 
         # -------------------------------------------------------------------------------- trainer
@@ -198,6 +200,8 @@ def _train(
             record.update(steps=trainer.state.global_step)
         else:
             try:
+                if config.loss.neutral.weight:
+                    references.attach(trainer, console)
                 outcome = trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
             finally:
                 bar.stop()

@@ -19,6 +19,7 @@ from wm_train import (
     engine,
     examples,
     full_disk,
+    neutral,
     processes,
     provenance,
     publishing,
@@ -69,10 +70,11 @@ def bring_dataset(
     dataset = wm_data.read(folder)
     described = dataset.manifest
     use = dataset_use(described, folder, folder.parent)
+    templates = neutral.trained_with(described.templates, config.loss.neutral.rows())
     if before is not None and before.dataset is not None:
         resume.same("the dataset", before.dataset.manifest_sha256, use.manifest_sha256)
-        resume.same("the prompts' text", before.templates, described.templates)
-    record.update(dataset=use, templates=described.templates, codebook=described.codebook)
+        resume.same("the prompts' text", before.templates, templates)
+    record.update(dataset=use, templates=templates, codebook=described.codebook)
     return dataset, use
 
 

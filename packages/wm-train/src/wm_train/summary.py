@@ -45,6 +45,7 @@ HEADLINE = {
 }
 
 TASKS = {"watermark": "write", "detect": "read"}  # and what a person calls them
+NEUTRAL_LOSS = "neutral/loss"  # of a line of the log: how far from the base where nobody asks
 PARTS = {  # of a line of the log: its name here, and its form
     "nll": ("nll", "{:.3f}"),
     "odds_ratio_loss": ("odds ratio loss", "{:.3f}"),

@@ -23,7 +23,7 @@ from wm_train.attention import FLEX, model_mask
 from wm_train.checkpoints import VerifiedCheckpoints
 from wm_train.head import token_head
 from wm_train.logps import chunk_on
-from wm_train.loss import answer_means, orpo
+from wm_train.loss import answer_means, held, orpo
 from wm_train.meter import Meter
 from wm_train.packing import TASKS, Pack, Packing
 from wm_train.sampler import TwinSampler
@@ -50,6 +50,9 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
     `contrast="prompts"` compares a written answer's odds with those of the same answer under the
     other colour's prompt, and not with the other answer's: the row's two watermark pairs trade
     their rejected answers. Which of two texts is the likelier one has then no part in the ratio.
+
+    Where examples have a neutral prompt, what their chosen answer costs under it (`wm_train.loss.
+    held`) is added to the loss, `neutral_weight` times; `wm_train.references` has to come before.
     """
 
     def __init__(
@@ -62,12 +65,14 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
         task_weights: Mapping[str, float] | None = None,
         contrast: Contrast = "answers",
         sharpness: Mapping[str, float] | None = None,
+        neutral_weight: float = 0.0,
         head_chunk: int | None = None,
         **kwargs: Any,
     ) -> None:
         self._nll_scope: Scope = nll_scope
         self._twins = twins
         self._contrast: Contrast = contrast
+        self._neutral_weight = neutral_weight
         device: str = kwargs["args"].device.type
         self._head_chunk = head_chunk or chunk_on(device)
         self._meter = Meter()
@@ -187,13 +192,15 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
     ) -> Tensor:
         """This pack's part of the step's loss; `pairs` and `tokens` count the whole step."""
         logps = self.edge_logps(model, pack)
+        if spent:
+            return logps.sum() * 0
+        if pack.neutral:
+            return self._neutral_loss(logps, pack) / pairs * self.accelerator.num_processes
         means = answer_means(logps, pack.answer_edges, pack.answer_sequences, pack.answer_lengths)
         chosen, rejected = means.chunk(2)
         if self._contrast == "prompts":
             rejected = rejected[pack.twins]
         terms = orpo(chosen, rejected, self.beta, sharpness=self._sharpness[pack.tasks])
-        if spent:
-            return logps.sum() * 0
         self._meter.add(terms, chosen, rejected, pack)
         weights = self._weights[pack.tasks]
         if self._nll_scope == "answer":
@@ -202,6 +209,14 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
             nll = -(weights[pack.text_pairs] * logps[pack.text_edges]).sum() / tokens
             loss = nll + self.beta * (weights * terms.odds_ratio).sum() / pairs
         return loss * self.accelerator.num_processes  # gradients are averaged over devices
+
+    def _neutral_loss(self, logps: Tensor, pack: Pack) -> Tensor:
+        """What a pack of texts under neutral prompts costs, summed over its texts."""
+        tokens = held(logps[pack.answer_edges], pack.reference.to(logps.dtype))
+        each = torch.arange(len(tokens), device=tokens.device)
+        texts = answer_means(tokens, each, pack.answer_sequences, pack.answer_lengths)
+        self._meter.add_neutral(texts, pack)
+        return self._neutral_weight * texts.sum()
 
     def edge_logps(self, model: nn.Module, pack: Pack) -> Tensor:
         """Log-probability of each token that the pack wants predicted, shape (edges,)."""
