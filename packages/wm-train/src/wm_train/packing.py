@@ -1,13 +1,14 @@
-"""Fills forward passes with trees up to a budget of tokens. Knows no model and no loss."""
+"""Forward passes over trees, as tensors. Knows no model and no loss."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from wm_train.filling import Row, area, filled, groups_of, length, widest, with_group
 from wm_train.grouping import NEUTRAL, Group, Pair, apart, grouped, together, under_neutral
 from wm_train.trees import Indices, Tree
 
@@ -100,71 +101,22 @@ class Packing:
 
     def family(self, examples: Sequence[Mapping[str, Any]]) -> Pack:
         """One tree of all examples, in their order, whatever the budget."""
-        rows = _with_group([], together(examples), 0)
+        rows = with_group([], together(examples), 0)
         return _tensors(rows, self.pad_id, self.text, shared=True)
 
     def alone(self, example: Mapping[str, Any]) -> Pack:
         """The two sequences of one example, each in a row."""
-        rows = _with_group([], apart([example]), 0)
+        rows = with_group([], apart([example]), 0)
         return _tensors(rows, self.pad_id, self.text, shared=False)
 
     def _plan(self, groups: list[Group]) -> list[list[Row]]:
         if not self.shared:
-            return _filled(groups, 0, self.budget)
+            return filled(groups, 0, self.budget)
         # sdpa computes the square of a row's length: rows are about as long as the largest tree.
-        largest = max(map(_widest, groups))
+        largest = max(map(widest, groups))
         sizes = [self.budget] if self.whole_row else [largest * n // 10 for n in range(10, 21)]
-        plans = [_filled(groups, min(n, self.budget), self.budget) for n in sizes]
-        return min(plans, key=lambda packs: sum(map(_area, packs)) + len(packs) * self.pass_tokens)
-
-
-class Slot(NamedTuple):
-    """A tree in a row, by its number in its group."""
-
-    group: Group
-    tree: int
-
-
-Row = list[Slot]  # trees side by side
-
-
-# ------------------------------------------------------------------------------------------ filling
-def _filled(groups: Sequence[Group], capacity: int, budget: int) -> list[list[Row]]:
-    """Packs of at most `budget` tokens, padding included, that have all trees of a group.
-
-    First fit, longest first: trees side by side in rows of at most `capacity` tokens.
-    """
-    packs: list[list[Row]] = []
-    for group in sorted(groups, key=_widest, reverse=True):
-        if packs and _area(joined := _with_group(packs[-1], group, capacity)) <= budget:
-            packs[-1] = joined
-        else:
-            packs.append(_with_group([], group, capacity))
-    return [sorted(rows, key=_length, reverse=True) for rows in packs]
-
-
-def _with_group(rows: Sequence[Row], group: Group, capacity: int) -> list[Row]:
-    """`rows` and the trees of one more group, which may open rows."""
-    rows = [[*row] for row in rows]
-    for number, tree in enumerate(group.trees):
-        fitting = next((row for row in rows if _length(row) + len(tree) <= capacity), None)
-        if fitting is None:
-            rows.append(fitting := [])
-        fitting.append(Slot(group, number))
-    return rows
-
-
-def _widest(group: Group) -> int:
-    return max(map(len, group.trees))
-
-
-def _length(row: Row) -> int:
-    return sum(len(slot.group.trees[slot.tree]) for slot in row)
-
-
-def _area(rows: list[Row]) -> int:
-    """Tokens computed, padding included."""
-    return len(rows) * max(map(_length, rows))
+        plans = [filled(groups, min(n, self.budget), self.budget) for n in sizes]
+        return min(plans, key=lambda packs: sum(map(area, packs)) + len(packs) * self.pass_tokens)
 
 
 # ------------------------------------------------------------------------------------------ tensors
@@ -172,18 +124,18 @@ def _tensors(rows: list[Row], pad_id: int, text: bool, shared: bool) -> Pack:
     """Lays the trees of `rows` out in a rectangle and numbers the edges that are wanted."""
     import torch
 
-    height, length = len(rows), max(map(_length, rows))
-    grid = {name: np.zeros((height, length), dtype=np.int64) for name in ("positions", "sources")}
-    grid["ids"] = np.full((height, length), pad_id, dtype=np.int64)
-    grid["valid"] = np.zeros((height, length), dtype=np.int64)
-    grid["ends"] = np.arange(1, length + 1, dtype=np.int64)[None].repeat(height, 0)
+    height, width = len(rows), max(map(length, rows))
+    grid = {name: np.zeros((height, width), dtype=np.int64) for name in ("positions", "sources")}
+    grid["ids"] = np.full((height, width), pad_id, dtype=np.int64)
+    grid["valid"] = np.zeros((height, width), dtype=np.int64)
+    grid["ends"] = np.arange(1, width + 1, dtype=np.int64)[None].repeat(height, 0)
     starts: dict[tuple[int, int], int] = {}  # flat place of each tree's first token
     for line, row in enumerate(rows):
         column = 0
         for slot in row:
             tree = slot.group.trees[slot.tree]
             _place(tree, grid, line, column)
-            starts[id(slot.group), slot.tree] = line * length + column
+            starts[id(slot.group), slot.tree] = line * width + column
             column += len(tree)
     chosen: list[Indices] = []  # of each pair: flat places of the tokens of its sequences
     rejected: list[Indices] = []
@@ -222,11 +174,6 @@ def _tensors(rows: list[Row], pad_id: int, text: bool, shared: bool) -> Pack:
         shared=shared,
         unshared_tokens=sum(map(len, chosen)) + sum(map(len, rejected)),
     )
-
-
-def groups_of(rows: Sequence[Row]) -> list[Group]:
-    """The groups of a pack, in the order in which their first trees stand in it."""
-    return list({id(slot.group): slot.group for row in rows for slot in row}.values())
 
 
 def _place(tree: Tree, grid: dict[str, Indices], line: int, column: int) -> None:
