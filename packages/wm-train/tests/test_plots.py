@@ -55,6 +55,16 @@ def test_there_are_pictures_and_a_page(tmp_path: Path, run: str) -> None:
     assert not list(tmp_path.glob("*.staged"))
 
 
+def test_a_run_that_holds_its_neutral_arm_shows_how_far_off_it_is() -> None:
+    plain = [line(1), line(2)]
+    held = [{**each, "neutral/loss": 0.1 * each["step"]} for each in plain]
+    titles = [axes.get_title() for axes in plots.training_curves(plain, "x").axes]
+    more = plots.training_curves(held, "x").axes
+    assert [axes.get_title() for axes in more[:-1]] == titles
+    (curve,) = more[-1].get_lines()
+    assert curve.get_ydata() == pytest.approx([0.1, 0.2])
+
+
 class Tags(HTMLParser):
     """Every tag in order; an open `p` or `tr` is not checked."""
 

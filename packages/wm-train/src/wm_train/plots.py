@@ -45,6 +45,8 @@ PARTS = [
     ("preference_accuracy", "share of pairs with the right one preferred"),
 ]
 TASKS = [("watermark", "write", "#7a1fa2"), ("detect", "read", "#2f7d4f")]
+NEUTRAL = ("neutral", "not asked", "#666666")
+OFF_BASE = ("loss", "distance from the base where nobody asks")  # a part of NEUTRAL, where it is
 
 
 def draw(
@@ -114,8 +116,10 @@ def learning_curves(evaluations: Sequence[Evaluation], title: str) -> Figure:
 def training_curves(lines: Sequence[Mapping[str, Any]], title: str) -> Figure:
     """Parts of the training loss of each task, as they were logged."""
     figure = _figure(f"{title}: training pairs, means since the log line before")
-    for axes, (part, heading) in zip(figure.subplots(1, len(PARTS)), PARTS, strict=True):
-        for task, label, colour in TASKS:
+    held = any(f"{NEUTRAL[0]}/{OFF_BASE[0]}" in line for line in lines)
+    panels = [*PARTS, OFF_BASE] if held else PARTS
+    for axes, (part, heading) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+        for task, label, colour in [*TASKS, NEUTRAL]:
             found = [(line["step"], line.get(f"{task}/{part}")) for line in lines]
             shown = [(step, value) for step, value in found if value is not None]
             if shown:
