@@ -1,5 +1,9 @@
 """A small dataset, the demo's base and a configuration of a few steps, made once a session."""
 
+import ctypes
+import os
+import pickle
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,8 @@ from wm_train import demo_base, presets
 from wm_train.config import TrainConfig
 
 ROWS = 60
+NEW_USER, NEW_MOUNTS, PRIVATE = 0x10000000, 0x00020000, 0x44000  # of Linux, for unshare and mount
+NO_SPACE = 77  # the exit code where the system lets us have no name space
 
 
 @pytest.fixture(autouse=True)
@@ -78,3 +84,46 @@ def make_manifest() -> Callable[..., RunManifest]:
         return RunManifest.model_validate(known | fields)
 
     return make
+
+
+@pytest.fixture
+def on_a_disk(tmp_path: Path) -> Callable[[Path, str, Callable[[], Any]], Any]:
+    """Calls a function in a child, for which a folder is a tmpfs of a size; gives what it gives.
+
+    The child is forked: a new interpreter would import for as long as a whole test takes.
+    """
+
+    def call(disk: Path, size: str, work: Callable[[], Any]) -> Any:
+        result = tmp_path / "result.pickle"
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                code = NO_SPACE if not mounted(disk, size) else 0
+                if not code:
+                    result.write_bytes(pickle.dumps(work()))
+            except BaseException:
+                code = 1
+                result.with_suffix(".txt").write_text(traceback.format_exc(), "utf-8")
+            finally:
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if code == NO_SPACE:
+            pytest.skip("no mount in a user's name space here")
+        assert code == 0, result.with_suffix(".txt").read_text("utf-8")
+        return pickle.loads(result.read_bytes())
+
+    return call
+
+
+def mounted(disk: Path, size: str) -> bool:
+    """Give this process, which has one thread, name spaces of its own with a tmpfs at `disk`."""
+    libc, user, group = ctypes.CDLL(None, use_errno=True), os.getuid(), os.getgid()
+    if libc.unshare(NEW_USER | NEW_MOUNTS):
+        return False
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"0 {user} 1")
+    Path("/proc/self/gid_map").write_text(f"0 {group} 1")
+    nowhere_else = libc.mount(b"none", b"/", None, PRIVATE, None) == 0
+    options = f"size={size}".encode()
+    return nowhere_else and libc.mount(b"none", bytes(disk), b"tmpfs", 0, options) == 0

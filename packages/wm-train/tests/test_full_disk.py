@@ -4,9 +4,7 @@ In a name space of its own a tmpfs is the run's disk, and really filled before e
 """
 
 import errno
-import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -86,15 +84,15 @@ def strike(place: Place, filler: Path) -> None:
     setattr(place.owner, place.function, filled)
 
 
-def inside(disk: Path, preset: Path, places: list[str]) -> None:
-    """What runs in the name space: one run, for which the disk is full at each place in turn."""
+def inside(disk: Path, preset: Path, places: tuple[str, ...]) -> dict[str, Any]:
+    """What runs where `disk` is one: a run, for which it is full at each place in turn."""
     filler, ends = disk / "filler", dict[str, Any]()
     sys.argv = ["wm-train", "--preset", str(preset), "--name", "run", "--runs-dir", str(disk)]
     for place in [*places, "nowhere"]:
         printed = preset.with_name(f"{place}.txt")
         child = os.fork()
         if child == 0:
-            os.dup2(os.open(printed, os.O_WRONLY | os.O_CREAT), 2)
+            sys.stderr = printed.open("w", buffering=1, encoding="utf-8")
             if place in PLACES:
                 strike(PLACES[place], filler)
             try:
@@ -106,20 +104,24 @@ def inside(disk: Path, preset: Path, places: list[str]) -> None:
         ends[place] = code, printed.read_text("utf-8", errors="replace"), filler.exists()
         filler.unlink(missing_ok=True)
     folder = disk / "run"
-    manifest = load(RunManifest, folder / "manifest.json")
-    steps = {
-        e: [x["step"] for x in journal.read(folder / "log.jsonl", e)] for e in ("train", "eval")
+    return {
+        "ends": ends,
+        "steps": {
+            e: [x["step"] for x in journal.read(folder / "log.jsonl", e)] for e in ("train", "eval")
+        },
+        "left": [p.name for p in folder.rglob("*") if p.name.endswith((".staged", ".tmp"))],
+        "card": (folder / "README.md").read_text("utf-8"),
+        "manifest": load(RunManifest, folder / "manifest.json"),
     }
-    left = [p.name for p in folder.rglob("*") if p.name.endswith((".staged", ".tmp"))]
-    card = (folder / "README.md").read_text("utf-8")
-    found = {"ends": ends, "steps": steps, "left": left, "card": card}
-    print(json.dumps({**found, "manifest": json.loads(manifest.model_dump_json())}))
 
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("places", [A_FEW, pytest.param(tuple(PLACES), marks=pytest.mark.slow)])
 def test_a_run_on_a_full_disk_says_so_and_ends_alike_when_there_is_room(
-    places: tuple[str, ...], tiny: Callable[..., TrainConfig], tmp_path: Path
+    places: tuple[str, ...],
+    tiny: Callable[..., TrainConfig],
+    on_a_disk: Callable[..., Any],
+    tmp_path: Path,
 ) -> None:
     config = tiny(
         optim={"steps": STEPS},
@@ -131,20 +133,7 @@ def test_a_run_on_a_full_disk_says_so_and_ends_alike_when_there_is_room(
     disk, preset = tmp_path / "disk", tmp_path / "preset.yaml"
     disk.mkdir()
     preset.write_text(yaml.safe_dump(config.model_dump(mode="json")), "utf-8")
-    mount = f"mount -t tmpfs -o size=64m none {disk}"
-    space = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
-    try:
-        if subprocess.run([*space, mount], capture_output=True).returncode:
-            pytest.skip("no mount in a user's name space here")
-    except FileNotFoundError:
-        pytest.skip("no unshare here")
-    program = "import sys, pathlib as p; sys.path.insert(0, sys.argv[1]); import test_full_disk as t; t.inside(p.Path(sys.argv[2]), p.Path(sys.argv[3]), sys.argv[4:])"
-    command = [sys.executable, "-c", program, str(Path(__file__).parent), str(disk), str(preset)]
-    done = subprocess.run(
-        [*space, f'{mount} && exec "$@"', "sh", *command, *places], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = on_a_disk(disk, "64m", lambda: inside(disk, preset, places))
     for place in places:
         code, printed, was_full = found["ends"][place]
         assert was_full, f"it never came to: {place}"
@@ -158,7 +147,7 @@ def test_a_run_on_a_full_disk_says_so_and_ends_alike_when_there_is_room(
     whole = tmp_path / "whole"
     whole.mkdir()
     expected = run.train(config, whole, "demo", ["wm-train"], Console(quiet=True))
-    manifest = RunManifest.model_validate_json(json.dumps(found["manifest"]))
+    manifest: RunManifest = found["manifest"]
     assert (manifest.status, manifest.weights_sha256) == ("finished", expected.weights_sha256)
     assert [e.figures for e in manifest.evaluations] == [e.figures for e in expected.evaluations]
     assert found["steps"] == {"train": [1, 2, 3, 4], "eval": [0, 2, 4]}

@@ -105,6 +105,37 @@ def test_training_wordings_alone_are_recorded(dataset_dir: Path) -> None:
     assert all(t.text == wm_prompts.source(t.id) and not t.heldout for t in added)
 
 
+@pytest.mark.parametrize(
+    ("length", "rows"),
+    [
+        ({"steps": 2}, 2),
+        ({"steps": 1000}, 50),
+        ({"steps": None, "epochs": 0.1}, 5),
+        ({"steps": None, "epochs": 1.0}, 50),
+    ],
+    ids=str,
+)
+def test_a_trial_of_some_steps_does_not_wait_for_all_texts(
+    tiny: Any,
+    train: Any,
+    tokenizer: Any,
+    base_dir: Path,
+    dataset_dir: Path,
+    tmp_path: Path,
+    length: dict[str, Any],
+    rows: int,
+) -> None:
+    config = tiny(loss={"neutral": {"weight": 1.0, "share": 1.0}}, optim=length)
+    (tmp_path / "dataset").symlink_to(dataset_dir)
+    pairs = examples.tokenize(train, tokenizer, 512, neutral_share=1.0)
+    base = AutoModelForCausalLM.from_pretrained(base_dir)
+    trainer = engine.build(config, tmp_path, base, tokenizer, pairs.data, [])
+    references.attach(trainer)
+    known = [pair["row_id"] for pair in trainer.train_dataset if pair["reference"]]
+    assert len(known) == len(set(known)) == min(rows, len(set(train["row_id"])))
+    trainer.train() if rows < 50 else None  # and comes to no text without a reference
+
+
 @pytest.mark.parametrize("lora", [None, {"r": 2, "alpha": 4}], ids=["full", "adapter"])
 def test_references_are_the_bases(
     tiny: Any,
@@ -116,7 +147,8 @@ def test_references_are_the_bases(
     lora: Any,
 ) -> None:
     """Text by text, unpadded, with all logits: the slow way to the same numbers."""
-    config = tiny(loss={"neutral": {"weight": 1.0, "share": 0.5}}, model={"lora": lora})
+    loss, optim = {"neutral": {"weight": 1.0, "share": 0.5}}, {"steps": 1000}
+    config = tiny(loss=loss, optim=optim, model={"lora": lora})
     (tmp_path / "dataset").symlink_to(dataset_dir)
     pairs = examples.tokenize(train, tokenizer, 512, neutral_share=0.5)
     base = AutoModelForCausalLM.from_pretrained(base_dir)

@@ -28,13 +28,15 @@ TEXTS = 64  # packed together: enough to fill passes, and few enough for a bar t
 def attach(trainer: WatermarkOrpoTrainer, console: Console | None = None) -> None:
     """Give each example with a neutral prompt a `reference`: log-probabilities of its tokens.
 
+    Of the examples that training comes to, that is: a trial of some steps is not to wait for all.
+
     They are those of the answer's tokens under that prompt, by the trainer's model as it is now. A
     model that has begun to train is no reference: call it before a checkpoint is loaded.
     """
     from rich.progress import Progress
 
-    data = cast(Any, trainer.train_dataset)
-    shown = [at for at, prompt in enumerate(data["neutral_ids"]) if prompt]
+    data, seen = cast(Any, trainer.train_dataset), trainer.seen()
+    shown = [at for at, prompt in enumerate(data["neutral_ids"]) if prompt and at in seen]
     mine = shown[processes.rank() :: processes.number()]
     found: dict[int, Logps] = {}
     with Progress(
@@ -49,6 +51,8 @@ def attach(trainer: WatermarkOrpoTrainer, console: Console | None = None) -> Non
         found |= part
     column = [found.get(at, NONE) for at in range(len(data))]
     trainer.train_dataset = _with_column(data, column)
+    if console is not None:
+        console.print(f"{len(found):,} texts under neutral prompts are held to what the base says")
 
 
 def _log_probabilities(trainer: WatermarkOrpoTrainer, places: list[int]) -> list[Logps]:

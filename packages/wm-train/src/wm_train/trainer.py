@@ -8,6 +8,8 @@ many packs or devices share the work.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -131,6 +133,14 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
         seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
         self._order = TwinSampler(list(data["row_id"]), seed, self._twins)
         return self._order
+
+    def seen(self) -> set[int]:
+        """Numbers of the examples that training comes to, from its first step to its last."""
+        size, a = len(cast(Any, self.train_dataset)), self.args
+        batch = a.per_device_train_batch_size * self.accelerator.num_processes
+        epochs = cast(float, a.num_train_epochs)
+        steps = a.max_steps if a.max_steps > 0 else math.ceil(epochs * size / batch)
+        return set(itertools.islice(self._get_train_sampler(), steps * batch))
 
     def _run_epoch(self, *args: Any, epoch: int, **kwargs: Any) -> None:
         """One pass over the data in its own order.
