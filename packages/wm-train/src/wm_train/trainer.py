@@ -137,9 +137,8 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
     def seen(self) -> set[int]:
         """Numbers of the examples that training comes to, from its first step to its last."""
         size, a = len(cast(Any, self.train_dataset)), self.args
-        batch = a.per_device_train_batch_size * self.accelerator.num_processes
-        epochs = cast(float, a.num_train_epochs)
-        steps = a.max_steps if a.max_steps > 0 else math.ceil(epochs * size / batch)
+        batch = a.per_device_train_batch_size * cast(int, self.accelerator.num_processes)
+        steps = a.max_steps if a.max_steps > 0 else math.ceil(a.num_train_epochs * size / batch)
         return set(itertools.islice(self._get_train_sampler(), steps * batch))
 
     def _run_epoch(self, *args: Any, epoch: int, **kwargs: Any) -> None:
