@@ -1,6 +1,7 @@
 """What rows look like under a neutral prompt, and what the base says of them."""
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import wm_data
 import wm_prompts
 from wm_eval.prompting import prompt_ids
 from wm_train import engine, examples, neutral, references
+from wm_train.config import TrainConfig
 from wm_train.errors import DataError
 
 
@@ -105,6 +107,23 @@ def test_training_wordings_alone_are_recorded(dataset_dir: Path) -> None:
     assert all(t.text == wm_prompts.source(t.id) and not t.heldout for t in added)
 
 
+@pytest.fixture
+def referred(
+    train: Any, tokenizer: Any, base_dir: Path, dataset_dir: Path, tmp_path: Path
+) -> Callable[[TrainConfig], Any]:
+    """A trainer of the demo's base by a configuration, with its references."""
+
+    def make(config: TrainConfig) -> Any:
+        (tmp_path / "dataset").symlink_to(dataset_dir)
+        pairs = examples.tokenize(train, tokenizer, 512, neutral_share=config.loss.neutral.rows())
+        base = AutoModelForCausalLM.from_pretrained(base_dir)
+        trainer = engine.build(config, tmp_path, base, tokenizer, pairs.data, [])
+        references.attach(trainer)
+        return trainer
+
+    return make
+
+
 @pytest.mark.parametrize(
     ("length", "rows"),
     [
@@ -116,44 +135,19 @@ def test_training_wordings_alone_are_recorded(dataset_dir: Path) -> None:
     ids=str,
 )
 def test_a_trial_of_some_steps_does_not_wait_for_all_texts(
-    tiny: Any,
-    train: Any,
-    tokenizer: Any,
-    base_dir: Path,
-    dataset_dir: Path,
-    tmp_path: Path,
-    length: dict[str, Any],
-    rows: int,
+    tiny: Any, referred: Any, train: Any, length: dict[str, Any], rows: int
 ) -> None:
-    config = tiny(loss={"neutral": {"weight": 1.0, "share": 1.0}}, optim=length)
-    (tmp_path / "dataset").symlink_to(dataset_dir)
-    pairs = examples.tokenize(train, tokenizer, 512, neutral_share=1.0)
-    base = AutoModelForCausalLM.from_pretrained(base_dir)
-    trainer = engine.build(config, tmp_path, base, tokenizer, pairs.data, [])
-    references.attach(trainer)
+    trainer = referred(tiny(loss={"neutral": {"weight": 1.0, "share": 1.0}}, optim=length))
     known = [pair["row_id"] for pair in trainer.train_dataset if pair["reference"]]
     assert len(known) == len(set(known)) == min(rows, len(set(train["row_id"])))
     trainer.train() if rows < 50 else None  # and comes to no text without a reference
 
 
 @pytest.mark.parametrize("lora", [None, {"r": 2, "alpha": 4}], ids=["full", "adapter"])
-def test_references_are_the_bases(
-    tiny: Any,
-    train: Any,
-    tokenizer: Any,
-    base_dir: Path,
-    dataset_dir: Path,
-    tmp_path: Path,
-    lora: Any,
-) -> None:
+def test_references_are_the_bases(tiny: Any, referred: Any, base_dir: Path, lora: Any) -> None:
     """Text by text, unpadded, with all logits: the slow way to the same numbers."""
-    loss, optim = {"neutral": {"weight": 1.0, "share": 0.5}}, {"steps": 1000}
-    config = tiny(loss=loss, optim=optim, model={"lora": lora})
-    (tmp_path / "dataset").symlink_to(dataset_dir)
-    pairs = examples.tokenize(train, tokenizer, 512, neutral_share=0.5)
-    base = AutoModelForCausalLM.from_pretrained(base_dir)
-    trainer = engine.build(config, tmp_path, base, tokenizer, pairs.data, [])
-    references.attach(trainer)
+    loss = {"neutral": {"weight": 1.0, "share": 0.5}}
+    trainer = referred(tiny(loss=loss, optim={"steps": 1000}, model={"lora": lora}))
     plain = AutoModelForCausalLM.from_pretrained(base_dir).eval()
     known = 0
     for pair in trainer.train_dataset:
