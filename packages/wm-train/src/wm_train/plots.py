@@ -118,6 +118,7 @@ def training_curves(lines: Sequence[Mapping[str, Any]], title: str) -> Figure:
     figure = _figure(f"{title}: training pairs, means since the log line before")
     held = any(f"{NEUTRAL[0]}/{OFF_BASE[0]}" in line for line in lines)
     panels = [*PARTS, OFF_BASE] if held else PARTS
+    figure.subplots_adjust(wspace=0.22)  # each panel has a scale of its own
     for axes, (part, heading) in zip(figure.subplots(1, len(panels)), panels, strict=True):
         for task, label, colour in [*TASKS, NEUTRAL]:
             found = [(line["step"], line.get(f"{task}/{part}")) for line in lines]
