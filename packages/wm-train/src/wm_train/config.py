@@ -114,7 +114,7 @@ class NeutralConfig(Section):
         default=0.0, ge=0, description="of a text under a neutral prompt, in watermark pairs"
     )
     share: float = Field(
-        default=0.5, gt=0, le=1, description="of the rows that show a text under such a prompt"
+        default=1.0, gt=0, le=1, description="of the rows that show a text under such a prompt"
     )
 
     def rows(self) -> float:
