@@ -14,7 +14,7 @@ from wm_data.audit import Measured, audit
 from wm_data.bands import Band, cut_bands
 from wm_data.card import render_card
 from wm_data.dataset import is_dataset
-from wm_data.examples import EXAMPLES_PER_ROW, examples
+from wm_data.examples import EXAMPLES_PER_ROW, examples, template_ids
 from wm_data.mix import check_weights, mix
 from wm_data.near import drop_near, near_check
 from wm_data.placing import place_sources
@@ -104,7 +104,7 @@ def build(
                 ),
                 "near_duplicates": near_check(near) if near else "not looked for",
             },
-            templates=record.template_refs(),
+            templates=record.template_refs(template_ids()),
             packages={
                 name: version(name) for name in ("wm-data", "wm-score", "wm-prompts", "pyarrow")
             },

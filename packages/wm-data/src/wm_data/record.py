@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import wm_prompts
 from wm_data.audit import REASONS, Measured
 from wm_data.bands import BAND_REASONS, Band
-from wm_data.examples import EXAMPLES_PER_ROW, template_ids
+from wm_data.examples import EXAMPLES_PER_ROW
 from wm_data.recipe import Recipe, Source, TextSource
 from wm_data.rows import Row, Text
 from wm_data.sources import Opened, S
@@ -111,8 +111,8 @@ def _reasons(found: Mapping[str, int], known: Iterable[str]) -> dict[str, int]:
     return {reason: found[reason] for reason in known if found.get(reason)}
 
 
-def template_refs() -> list[TemplateRef]:
-    """Every wording that examples can be made with, with its text."""
+def template_refs(ids: Iterable[str]) -> list[TemplateRef]:
+    """Templates with their text, as a manifest has them."""
     return [
         TemplateRef(
             id=id,
@@ -120,5 +120,5 @@ def template_refs() -> list[TemplateRef]:
             text=wm_prompts.source(id),
             heldout=id.split("/")[2].startswith("heldout"),
         )
-        for id in template_ids()
+        for id in ids
     ]

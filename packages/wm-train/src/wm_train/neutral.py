@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import wm_prompts
+from wm_data.record import template_refs
 from wm_manifest import TemplateRef
 from wm_train.errors import DataError
 
@@ -57,12 +58,6 @@ def trained_with(templates: Sequence[TemplateRef], share: float) -> list[Templat
     if not share:
         return [*templates]
     trained = [t.id.removeprefix(RED) for t in templates if t.id.startswith(RED) and not t.heldout]
-    return [*templates, *map(_template, trained)]
-
-
-def _template(variant: str) -> TemplateRef:
-    wording(variant)  # says what to do where there is none
-    id = NEUTRAL + variant
-    return TemplateRef(
-        id=id, sha256=wm_prompts.sha256(id), text=wm_prompts.source(id), heldout=False
-    )
+    for variant in trained:
+        wording(variant)  # says what to do where there is none
+    return [*templates, *template_refs(NEUTRAL + variant for variant in trained)]
