@@ -54,8 +54,7 @@ def _train(
     if checkpoint is not None and resume.complete(checkpoint):
         record.share()
     else:
-        if config.loss.neutral.weight:
-            references.attach(trainer)
+        references.attach(trainer)
         trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
 
 

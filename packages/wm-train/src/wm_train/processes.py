@@ -75,7 +75,7 @@ def number() -> int:
 
 def is_main() -> bool:
     """Whether this process is the one that writes."""
-    return _group() is None or _dist().get_rank() == 0
+    return rank() == 0
 
 
 def rank() -> int:

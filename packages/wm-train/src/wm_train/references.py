@@ -37,6 +37,8 @@ def attach(trainer: WatermarkOrpoTrainer, console: Console | None = None) -> Non
 
     data, seen = cast(Any, trainer.train_dataset), trainer.seen()
     shown = [at for at, prompt in enumerate(data["neutral_ids"]) if prompt and at in seen]
+    if not shown:
+        return
     mine = shown[processes.rank() :: processes.number()]
     found: dict[int, Logps] = {}
     with Progress(

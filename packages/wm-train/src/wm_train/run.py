@@ -200,8 +200,7 @@ def _train(
             record.update(steps=trainer.state.global_step)
         else:
             try:
-                if config.loss.neutral.weight:
-                    references.attach(trainer, console)
+                references.attach(trainer, console)
                 outcome = trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
             finally:
                 bar.stop()
