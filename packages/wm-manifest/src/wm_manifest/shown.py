@@ -6,18 +6,16 @@ import re
 
 from pydantic import ValidationError
 
+from wm_manifest import secret_forms
+
 SHOWN = 60  # characters of a wrong value in an error
 LONGEST = 1_000  # characters of a field's name or a message; a hostile file's may be a million
 MARK = "<redacted>"
 
-# By its form alone, and rather too much: a value that is left out of an error is still in the file.
+# Rather too much: a value that is left out of an error is still in the file.
 _SECRET = re.compile(
-    r"(?<![A-Za-z0-9])(?:hf_[A-Za-z0-9]{16,}|hf_(?:oauth|jwt)_[\w.\-]{16,}"
-    r"|wandb_v\d_[\w\-]{20,}"
-    r"|(?=[0-9]*[A-Fa-f])[0-9A-Fa-f]{40,}"  # W&B's older keys; a commit is one for all we know
-    r"|sk-[\w\-]{20,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|AKIA[0-9A-Z]{16}"
-    r"|eyJ[\w\-]{10,}\.[\w\-]{10,}\.[\w\-]{10,})"
-    r"|-----BEGIN [A-Z ]{0,30}PRIVATE KEY[\s\S]*"
+    f"{secret_forms.ANY}|{secret_forms.NOTHING_BEFORE}"
+    r"(?=[0-9]*[A-Fa-f])[0-9A-Fa-f]{40,}"  # W&B's older keys; a commit is one for all we know
     r"|[A-Za-z][A-Za-z0-9+.\-]{0,30}:/{1,2}[^\s\"'<>]{1,1000}@"  # one slash: of pathlib
     r"|(?i:token|secret|password|passwd|passphrase|credentials?|key)=[^\s&\"'<>]+"
 )

@@ -9,24 +9,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from wm_manifest.secret_forms import FORMS, NOTHING_BEFORE
 from wm_publish.errors import PublishError
 
-PATTERNS = {
-    "a Hugging Face token": rb"\bhf_(?:[A-Za-z0-9]{30,}|(?:oauth|jwt)_[A-Za-z0-9._-]{30,})",
-    "a W&B key": (
-        rb"(?i:wandb_v\d_[a-z0-9_]{20,}|key[\"'\s=:]{1,6}[0-9a-f]{40}\b|wandb login [0-9a-f]{40}\b"
-        rb"|api\.wandb\.ai\s+login\s+\S+\s+password\s+\S+)"
+PATTERNS = {kind: NOTHING_BEFORE + form for kind, form in FORMS.items()} | {
+    # Not by their form, but by what stands before them.
+    "a W&B key by its name": (
+        r"(?i:key[\"'\s=:]{1,6}[0-9a-f]{40}\b|wandb login [0-9a-f]{40}\b"
+        r"|api\.wandb\.ai\s+login\s+\S+\s+password\s+\S+)"
     ),
-    "a URL with a password": rb"\b[A-Za-z][A-Za-z0-9+.-]*://[^\s/@:\"'<>]*:[^\s/@\"'<>]+@",
+    "a URL with a password": r"\b[A-Za-z][A-Za-z0-9+.-]*://[^\s/@:\"'<>]*:[^\s/@\"'<>]+@",
     # A name alone is none, and no name is so long and has a digit in it.
-    "a URL with a token": rb"(?i:\bhttps?://)(?=[^\s/@:]*\d)[\w.~%+-]{16,}@",
-    "a GitHub token": rb"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{40})",
-    "an AWS key": rb"\bAKIA[0-9A-Z]{16}\b",
-    "an API key": rb"\bsk-[A-Za-z0-9_-]{32,}",
-    "a private key": rb"-----BEGIN [A-Z ]*PRIVATE KEY-----",
+    "a URL with a token": r"(?i:\bhttps?://)(?=[^\s/@:]*\d)[\w.~%+-]{16,}@",
 }
 KEY_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY")
-_COMPILED = {name: re.compile(pattern) for name, pattern in PATTERNS.items()}
+_COMPILED = {name: re.compile(pattern.encode()) for name, pattern in PATTERNS.items()}
 _SHORTEST_KEY = 12  # characters; a shorter value would be found in any text
 
 

@@ -14,21 +14,15 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, unquote
 
+from wm_manifest import secret_forms
+
 Clean = Callable[[str], str]
 
 MARK = "<redacted>"
 _MIN_SECRET = 8  # a shorter value of a variable called TOKEN is a flag, not a secret
 _SMALL = 2**20  # bytes: a larger file of a model's folder is a vocabulary or weights
 
-# Only forms that nothing else has: 40 hex digits may be an old W&B key, but are a commit far more
-# often, and a manifest without its commits reproduces nothing. Such keys are known by value.
-# No letter may stand before one: a run called "brisk-lemur-20261126-040707" holds no "sk-" key.
-_FORMS = re.compile(
-    r"(?<![A-Za-z0-9])(?:hf_[A-Za-z0-9]{16,}|hf_(?:oauth|jwt)_[A-Za-z0-9._\-]{16,}"
-    r"|wandb_v\d_[A-Za-z0-9_\-]{20,}|local-[0-9a-f]{40}"
-    r"|sk-[A-Za-z0-9_\-]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}"
-    r"|eyJ[A-Za-z0-9_\-]{10,}\.[A-Za-z0-9_\-]{10,}\.[A-Za-z0-9_\-]{10,})"
-)
+_FORMS = re.compile(secret_forms.ANY)  # others, as W&B's older keys, are known by value
 # One slash: what pathlib makes of two.
 _URL_LOGIN = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.\-]+:/{1,2})[^/\s\"'<>]+@")
 _URL_PASSWORD = re.compile(r"://[^/\s:@]*:(?P<password>[^/\s]+)@")
