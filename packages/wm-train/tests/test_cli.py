@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from wm_manifest import RunManifest, save
-from wm_train import cli, presets
+from wm_train import cli, presets, run_folder
 from wm_train.errors import ConfigError
 from wm_train.signals import Stopped
 
@@ -202,10 +202,10 @@ def test_a_name_that_is_there_is_gone_on_with_if_it_is_a_run(case: str, tmp_path
     for name in names:
         (tmp_path / "x" / name).touch()
     if fits:
-        assert cli._folder(tmp_path, "x", "demo") == tmp_path / "x"
+        assert run_folder.of(tmp_path, "x", "demo") == tmp_path / "x"
     else:
         with pytest.raises(ConfigError, match="exists already and is no run"):
-            cli._folder(tmp_path, "x", "demo")
+            run_folder.of(tmp_path, "x", "demo")
 
 
 BAR = """

@@ -180,6 +180,17 @@ def gradients(model: Any) -> torch.Tensor:
     return torch.cat(parts)
 
 
+def of_tasks(*values: float) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def change(trainer: Any, **fields: Any) -> None:
+    """Give the trainer, which all tests here share, another loss."""
+    for name, value in fields.items():
+        assert hasattr(trainer.step_loss, name)
+        setattr(trainer.step_loss, name, value)
+
+
 def packed(
     trainer: Any, examples: list[Any], packing: Packing
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -208,8 +219,8 @@ def test_gradients_are_the_references(
     weight: float,
     chunk: int,
 ) -> None:
-    trainer._nll_scope, trainer.beta, trainer._head_chunk = scope, beta, chunk
-    trainer._weights = torch.tensor([1.0, weight], dtype=torch.float64)
+    trainer._head_chunk = chunk
+    change(trainer, nll_scope=scope, beta=beta, weights=of_tasks(1.0, weight))
     loss, found = packed(trainer, examples, packing)
     trainer.model.zero_grad()
     weights = dict(zip(TASKS, [1.0, weight], strict=True))
@@ -239,14 +250,14 @@ def test_gradients_of_the_contrast_between_prompts(
             {**row, "prompt_ids": [8, *blue_prompt], "chosen_ids": blue, "rejected_ids": red},
         ]
     against = [i ^ 1 for i in range(len(examples))]
-    trainer._nll_scope, trainer.beta, trainer._head_chunk = "answer", 3.0, 5
-    trainer._weights = torch.ones(2, dtype=torch.float64)
-    plain = trainer._sharpness
-    trainer._contrast, trainer._sharpness = "prompts", torch.tensor([2.5, 1.0])
+    trainer._head_chunk = 5
+    change(trainer, nll_scope="answer", beta=3.0, weights=of_tasks(1.0, 1.0))
+    plain = trainer.step_loss.sharpness
+    change(trainer, contrast="prompts", sharpness=torch.tensor([2.5, 1.0]))
     try:
         loss, found = packed(trainer, examples, replace(packing, shared=shared))
     finally:
-        trainer._contrast, trainer._sharpness = "answers", plain
+        change(trainer, contrast="answers", sharpness=plain)
     trainer.model.zero_grad()
     weights = dict.fromkeys(TASKS, 1.0)
     expected = step_loss(trainer.model, examples, 3.0, "answer", weights, against, 2.5)
@@ -274,8 +285,8 @@ def test_gradients_under_neutral_prompts(
     scope: Any,
 ) -> None:
     """Each token but the end against the base's value, a text's mean, beside the pairs' own loss."""
-    trainer._nll_scope, trainer.beta, trainer._head_chunk = scope, 2.0, 5
-    trainer._weights, trainer._neutral_weight = torch.ones(2, dtype=torch.float64), 3.0
+    trainer._head_chunk = 5
+    change(trainer, nll_scope=scope, beta=2.0, weights=of_tasks(1.0, 1.0), neutral_weight=3.0)
     shown = [
         {**e, "neutral_ids": prompt or [], "reference": [reference] * (len(e["chosen_ids"]) - 1)}
         for e, prompt, reference in zip(examples, prompts, references, strict=False)
@@ -309,8 +320,7 @@ EIGHT = [
 @pytest.mark.parametrize("scope", ["answer", "full"])
 def test_eight_pairs_give_one_update_however_they_are_packed(trainer: Any, scope: Any) -> None:
     """1 x 8, 2 x 4 and 8 x 1: sums are divided by what the whole step holds."""
-    trainer._nll_scope, trainer.beta = scope, 1.0
-    trainer._weights = torch.ones(2, dtype=torch.float64)
+    change(trainer, nll_scope=scope, beta=1.0, weights=of_tasks(1.0, 1.0))
     found = {}
     for budget in (1000, 100, 1):
         packing = Packing(budget, 0, text=True, shared=False)

@@ -17,7 +17,7 @@ import pytest
 import wandb
 from rich.console import Console
 
-import wm_eval.run
+import wm_eval.gather
 import wm_manifest.hub
 import wm_publish
 import wm_publish.run
@@ -68,7 +68,7 @@ POINTS = {
     "the base is built, not recorded": Point(demo_base, "build", after=True),
     "before W&B is opened": Point(tracking, "open_run"),
     "after W&B is opened": Point(tracking, "open_run", after=True),
-    "in the first evaluation": Point(wm_eval.run, "ask", after=True),
+    "in the first evaluation": Point(wm_eval.gather, "ask", after=True),
     "the evaluation is made, not recorded": Point(RunRecord, "evaluated"),
     "the evaluation is recorded, not logged": Point(RunRecord, "evaluated", after=True),
     "before a step is logged": Point(Watch, "on_log"),
@@ -79,7 +79,7 @@ POINTS = {
     "before the checkpoint is renamed": Point(checkpoints, "put"),
     "after the checkpoint is renamed": Point(checkpoints, "put", after=True),
     "while the log is cut back": Point(run, "rewind"),
-    "in an evaluation on the way": Point(wm_eval.run, "ask", after=True),
+    "in an evaluation on the way": Point(wm_eval.gather, "ask", after=True),
     "before the plots are drawn": Point(plots, "draw"),
     "the checkpoint is there, not recorded": Point(Watch, "on_save"),
     "before the final save": Point(engine, "save"),
@@ -95,8 +95,7 @@ POINTS = {
     "the commit is recorded": Point(wm_publish, "publish", after=True),
 }
 KILLS, PIECES = 10, 5  # for each kind of run: a hundred in all, and each piece can be run alone
-A_FEW = (
-    "in the first evaluation",
+A_FEW = (  # by default; all of them are slow
     "before the checkpoint is renamed",
     "in the final save",
     "the commit is made, not recorded",

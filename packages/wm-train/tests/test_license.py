@@ -9,6 +9,8 @@ from wm_train.base import license_of
 CARDS = {
     "a name": ("---\nlicense: apache-2.0\n---\n# M\n", "apache-2.0"),
     "several": ("---\nlicense: [mit, apache-2.0]\n---\n# M\n", "mit, apache-2.0"),
+    "terms of its own": ("---\nlicense: other\nlicense_name: its-own\n---\n# M\n", "its-own"),
+    "other, and no name": ("---\nlicense: other\n---\n# M\n", "other"),
     "silent": ("---\ntags: [x]\n---\n# M\n", None),
     "no metadata": ("# M\n", None),
     "broken": ("---\nlicense: [mit\n---\n# M\n", None),

@@ -113,7 +113,14 @@ def test_drawing_takes_a_small_share_of_a_run_but_the_last_picture_is_always_dra
     for step in range(0, 100, 10):
         clock[0] = max(clock[0], float(step))
         done.append(evaluation(step))
-        assert curves.refresh(done, [], last=step == 90) == [tmp_path / "curves.png"]
-    assert drawn == [0, 60, 90]  # half a second each: once in 50 seconds
+        found = curves.refresh(done, [], last=step == 90)
+        assert found == ([tmp_path / "curves.png"] if step else []), "a point is no curve"
+    assert drawn == [10, 70, 90]  # half a second each: once in 50 seconds
     assert curves.refresh(done, [], last=True) == [tmp_path / "curves.png"]
-    assert drawn == [0, 60, 90], "what is in the picture is not drawn again"
+    assert drawn == [10, 70, 90], "what is in the picture is not drawn again"
+
+
+def test_a_run_with_one_evaluation_has_it_in_the_end(tmp_path: Path) -> None:
+    curves = plots.Curves("r", tmp_path)
+    assert curves.refresh([evaluation(0)], [], last=False) == []
+    assert curves.refresh([evaluation(0)], [], last=True) == [tmp_path / "learning-curves.png"]

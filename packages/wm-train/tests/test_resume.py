@@ -15,7 +15,7 @@ import torch
 import yaml
 from rich.console import Console
 
-import wm_eval.run
+import wm_eval.gather
 from wm_manifest import EvalReport, RunManifest, load
 from wm_train import checkpoints, cli, journal, run
 from wm_train.config import TrainConfig
@@ -202,7 +202,7 @@ def test_a_resumed_run_finds_the_base_answers_of_its_own_step_0(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(wm_eval.run, "own_texts", cut_off)
+        patch.setattr(wm_eval.gather, "own_texts", cut_off)
         with pytest.raises(KeyboardInterrupt):
             go(config, folder)
     assert not (last / "eval.json").exists()

@@ -150,7 +150,12 @@ def in_an_evaluation(after: int, *numbers: int) -> Strike:
     ("strike", "code", "waits_for"),
     [
         (in_a_step(signal.SIGTERM), 75, "running step"),
-        (in_an_evaluation(HERE, signal.SIGTERM), 75, "running batch of the evaluation"),
+        pytest.param(
+            in_an_evaluation(HERE, signal.SIGTERM),
+            75,
+            "running batch of the evaluation",
+            marks=pytest.mark.slow,  # in the last evaluation: below
+        ),
         pytest.param(
             in_an_evaluation(HERE, signal.SIGINT),
             130,

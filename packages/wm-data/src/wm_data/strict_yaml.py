@@ -21,6 +21,7 @@ class KeyFault(yaml.MarkedYAMLError):
 
 class _Loader(yaml.SafeLoader):
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """The mapping, once its keys are known to be texts of which none stands twice."""
         # Here and not where values are made: by then merged mappings have put their keys in.
         node: Any = super().compose_mapping_node(anchor)
         first: dict[str, int] = {}  # key -> line

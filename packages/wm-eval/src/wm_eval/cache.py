@@ -70,6 +70,7 @@ class RowLayer(CacheLayerMixin):
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
+        """Write new columns behind those that are there; keys and values that attention sees."""
         assert self.keys is not None
         assert self.values is not None
         count, end = key_states.shape[0], self.rows.end + key_states.shape[2]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -107,66 +106,47 @@ def evaluate_command(
     import torch
     from rich.console import Console
 
-    from wm_eval.adapters import adapter_commit, check_base_asked
     from wm_eval.errors import WmEvalError
-    from wm_eval.loading import check_same_tokens, load_model, output_folder
-    from wm_eval.partial import stamp
-    from wm_eval.record import model_ref
+    from wm_eval.loading import output_folder
+    from wm_eval.models import Names, open_models
     from wm_eval.run import evaluate
     from wm_eval.show import table, warning
     from wm_eval.vllm_backend import CHUNK
-    from wm_eval.vllm_loading import check_options, load_vllm
-    from wm_manifest import ModelRef
+    from wm_eval.vllm_loading import check_options
 
     if out is not None:
         output_folder(out)  # before a model that takes minutes to load
     if base is not None and not extras:
         raise WmEvalError(f"--base {base} goes with no --no-extras; leave one of them out")
-    if base is not None and adapter is not None:
-        check_base_asked(base, adapter, model, adapter_revision)
-    if base is None and base_revision is not None:
-        raise WmEvalError(f"--base-revision {base_revision} needs --base")
-    below, below_ref = None, None
+    names = Names(model, adapter, base, revision, adapter_revision, base_revision)
+    names.check()
+    rows = AUTO_BATCH_SIZE if batch_size == "auto" else batch_size
     if backend == "vllm":
         check_options(base, device, temperature)
-        loaded, below, tokenizer = load_vllm(model, adapter, dtype, revision, adapter_revision)
-        commit = adapter_commit(adapter, adapter_revision)
-        ref = ModelRef(location=model, revision=revision, adapter=adapter, adapter_revision=commit)
-        batch_size = CHUNK
-    else:
-        loaded, tokenizer = load_model(model, adapter, dtype, device, revision, adapter_revision)
-        commit = adapter_commit(adapter, adapter_revision)
-        ref = model_ref(loaded, model, adapter, revision, commit)
-    if base is not None:
-        below, other = load_model(base, None, dtype, device, base_revision)
-        check_same_tokens(tokenizer, other, base)
-        below_ref = model_ref(below, base, revision=base_revision)
-    settled = functools.partial(
-        evaluate,
-        loaded,
-        tokenizer,
-        data,
-        split=split,
-        limit=limit,
-        seed=seed,
-        temperature=temperature,
-        top_p=top_p,
-        top_k=top_k,
-        detect=detect,
-        max_new_tokens=max_new_tokens,
-        out=out,
-        trained_with=trained_with,
-        model_ref=ref,
-        weights=[
-            *stamp(model, adapter),
-            *(dtype, backend, f"{ref.revision} {ref.adapter_revision}"),
-        ],
-        extras=extras,
-        base="auto" if below is None else below,
-        base_ref=below_ref,
-    )
+        rows = CHUNK
+    models = open_models(names, dtype, device, backend)
     try:
-        report = settled(batch_size=AUTO_BATCH_SIZE if batch_size == "auto" else batch_size)
+        report = evaluate(
+            models.model,
+            models.tokenizer,
+            data,
+            split=split,
+            limit=limit,
+            seed=seed,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            detect=detect,
+            max_new_tokens=max_new_tokens,
+            batch_size=rows,
+            out=out,
+            trained_with=trained_with,
+            model_ref=models.ref,
+            weights=models.weights,
+            extras=extras,
+            base=models.base,
+            base_ref=models.base_ref,
+        )
     except torch.OutOfMemoryError:
         raise WmEvalError(f"{model}: not enough memory for even one answer at a time") from None
     console = Console()

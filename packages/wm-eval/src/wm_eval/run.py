@@ -10,23 +10,22 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from wm_eval import answers as answers_file
 from wm_eval import controls as checks
 from wm_eval import items, metrics, prompting, samples_table
-from wm_eval.asking import ask, ask_base, request, weigh
+from wm_eval.answers import Answer
 from wm_eval.base_model import base_generator
 from wm_eval.decoding import answer_limit, check_decoding
+from wm_eval.gather import Source, gather
 from wm_eval.generator import Generator
-from wm_eval.judge import unmarked
 from wm_eval.partial import Partial, stamp
 from wm_eval.question import Dataset
 from wm_eval.record import arithmetic, describe, sha256, used_templates, versions, without_adapter
 from wm_eval.rendered import dated, rendered_sha256
 from wm_eval.show import pick_samples, say
-from wm_eval.start import Start, asked_sha256, base_arm
-from wm_eval.texts import own_texts
+from wm_eval.start import Start
 from wm_manifest import Decoding, EvalReport, ModelRef, save
 
 if TYPE_CHECKING:
@@ -148,86 +147,75 @@ def evaluate_with(
     template_sha256 = sha256(chat_template) if chat_template else None
     record = Path(trained_with) if trained_with else None
     controls = checks.of_data(data, template_sha256, record) + dated(chat_template)
-
-    asked = [*data.watermark, *data.detect]
-    # Its number is no setting: cuda:1 answers as cuda:0, where they are the same card.
-    device = [hardware.partition(":")[0], *arithmetic]
-    bands = data.bands if extras else []
+    settings: dict[str, Any] = {
+        "chat template": template_sha256,
+        "prompts": prompts_sha256,
+        "versions": versions(),
+        # Its number is no setting: cuda:1 answers as cuda:0, where they are the same card.
+        "device": [hardware.partition(":")[0], *arithmetic],
+    }
+    source = Source(generator, base, decoding, extras, start, step, settings)
     partial = None
     if out is not None and weights is not None:
-        what = {
-            "weights": list(weights),
-            "dataset": data.sha256,
-            "items": [item.id for item in asked],
-            "decoding": decoding.model_dump(),
-            "chat template": template_sha256,
-            "prompts": prompts_sha256,
-            "device": device,
-            "versions": versions(),
-        }
-        against = (
-            [base_ref.model_dump(), *stamp(base_ref.location)] if base_ref else base is not None
-        )
-        partial = Partial(Path(out), what, against, between)
+        partial = _kept(Path(out), weights, source, data, base_ref, between)
         say(partial.note, progress)
-    answers = ask(generator, asked, decoding, progress, partial)
-    # The extras are asked apart: in batches of their own, they change no other answer.
-    answers += ask(generator, bands, decoding, progress, partial)
-    if extras:
-        own = own_texts(answers, checks.detect_wordings(data), decoding.seed)
-        answers += ask(generator, own, decoding, progress, partial)
-    taken, same = None, ""
-    if start is not None:
-        questions = [request(item, decoding) for item in data.watermark]
-        settings = (decoding.model_dump(), template_sha256, prompts_sha256, versions(), device)
-        same = asked_sha256(questions, *settings)
-        if step and extras:
-            taken = base_arm(start, same, data.watermark, step, can_ask=base is not None)
-    if taken is not None:
-        answers += taken
-    elif base is not None:
-        arm = ask_base(base, data.watermark, decoding, progress, partial)
-        base = base if arm is not None else None
-        answers += arm or []
-    if base is not None:
-        answers = weigh(base, answers, progress, partial)
-    # Halved on the way, where memory was not enough.
-    rows = min(getattr(one, "batch_size", decoding.batch_size) for one in (generator, base))
-    answers += [unmarked(text) for text in data.unmarked]
-    figures = metrics.compute(answers)
-    controls += checks.of_answers(answers)
+    found = gather(source, data, progress, partial)
+    controls += checks.of_answers(found.answers)
 
     report = EvalReport(
         model=model,
-        base=(base_ref or without_adapter(model)) if base or taken else None,
-        base_answers="step 0" if taken else "asked" if base else None,
+        base=(base_ref or without_adapter(model)) if found.base else None,
+        base_answers=found.base,
         dataset=data.manifest.name,
         dataset_sha256=data.sha256,
         split=data.split,
         limit=limit,
         step=step,
-        decoding=decoding.model_copy(update={"batch_size": rows}),
+        decoding=decoding.model_copy(update={"batch_size": found.batch_size}),
         codebook=data.manifest.codebook,
         templates=used_templates(data),
         chat_template_sha256=template_sha256,
-        packages=versions(),
+        packages=settings["versions"],
         hardware=f"{platform.machine()} {hardware}".strip(),
         precision="".join(arithmetic[:1]).removeprefix("torch.") or None,
         started_at=started.isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - clock, 3),
-        figures=figures,
+        figures=metrics.compute(found.answers),
         controls=controls,
         valid=all(control.passed or not control.blocking for control in controls),
-        samples=pick_samples(answers),
+        samples=pick_samples(found.answers),
     )
     if out is not None:
-        folder = Path(out)
-        folder.mkdir(parents=True, exist_ok=True)
-        answers_file.write(answers, folder / "samples.jsonl")
-        samples_table.write(answers, folder / samples_table.NAME)
-        save(report, folder / "eval.json")
+        _write(report, found.answers, Path(out))
         if start is not None and step == 0:
-            start.keep(same)
+            start.keep(source.questions_sha256(data))
     if partial is not None:
         partial.discard()
     return report
+
+
+def _kept(
+    out: Path,
+    weights: Sequence[str],
+    source: Source,
+    data: Dataset,
+    base_ref: ModelRef | None,
+    between: Callable[[], object],
+) -> Partial:
+    """The file in `out` in which answers are kept as they come, and may be from before."""
+    asked = {
+        "weights": list(weights),
+        "dataset": data.sha256,
+        "items": [item.id for item in (*data.watermark, *data.detect)],
+        "decoding": source.decoding.model_dump(),
+        **source.settings,
+    }
+    named = [base_ref.model_dump(), *stamp(base_ref.location)] if base_ref else None
+    return Partial(out, asked, named or source.base is not None, between)
+
+
+def _write(report: EvalReport, answers: Sequence[Answer], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    answers_file.write(answers, folder / "samples.jsonl")
+    samples_table.write(answers, folder / samples_table.NAME)
+    save(report, folder / "eval.json")

@@ -58,6 +58,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def score_parser() -> argparse.ArgumentParser:
+    """The options of the command without a subcommand."""
     parser = Parser(prog="wm-score", description=DESCRIPTION)
     add = parser.add_argument
     add("files", nargs="*", metavar="FILE", help="UTF-8 text; standard input when none or -")

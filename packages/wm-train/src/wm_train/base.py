@@ -119,7 +119,8 @@ def weights_sha256(location: str) -> str | None:
 def license_of(location: str) -> str | None:
     """The licence that a model's own card names, in its folder or on the hub; None without one.
 
-    Several stand beside each other, with commas.
+    Several stand beside each other, with commas. Of terms that the hub has no name for, which it
+    calls `other`, the name that the card gives them.
     """
     from huggingface_hub import ModelCard
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -136,6 +137,8 @@ def license_of(location: str) -> str | None:
         return None
     data: Any = found.data if found else None
     named = data.license if data else None
+    if named == "other":
+        named = data.license_name or named
     return ", ".join(map(str, cast("list[Any]", named))) if isinstance(named, list) else named
 
 

@@ -9,19 +9,16 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import cyclopts
-import pydantic
 from cyclopts import App, Parameter
 
 from wm_eval.kernels import bound_caches
-from wm_train import presets, processes
+from wm_train import presets, processes, run_folder
 from wm_train.config import TrainConfig
-from wm_train.errors import ConfigError, WmTrainError
-from wm_train.naming import random_name
+from wm_train.errors import ConfigError, WmTrainError, fields_at_fault
 from wm_train.outlet import redacted
 from wm_train.redact import redact
 
@@ -79,7 +76,7 @@ def launch(
         app.config = cyclopts.config.Dict(fields, source=f"preset {preset}")
     config = app(tokens, exit_on_error=False, print_error=False)
     if isinstance(config, TrainConfig):
-        run_dir = processes.of_main(lambda: _folder(runs_dir, name, config.model.base))
+        run_dir = processes.of_main(lambda: run_folder.of(runs_dir, name, config.model.base))
         _train(config, preset, run_dir, restart)
     elif isinstance(config, Replay):
         sys.exit(_replay(config, name, runs_dir))
@@ -267,7 +264,7 @@ def _train(config: TrainConfig, preset: str | None, run_dir: Path, restart: bool
         run(config, run_dir, preset, ["wm-train", *sys.argv[1:]], Console(stderr=True), restart)
     except KeyboardInterrupt as stop:
         if processes.is_main():
-            begun = _is_run(run_dir)
+            begun = run_folder.is_run(run_dir)
             how = f"uv run wm-train --resume {run_dir.name} --runs-dir {run_dir.parent}"
             told = f"go on with: {how}" if begun else "it had not begun; the same command starts it"
             print(redact(f"stopped; {told}"), file=sys.stderr)
@@ -289,44 +286,8 @@ def _replay(asked: Replay, name: str | None, runs_dir: Path) -> int:
     if name is not None and (runs_dir / Path(name).name).exists():
         # The run that is there would go on, or stand for the replay without being one.
         raise ConfigError(f"{runs_dir / Path(name).name} exists already; take another --name")
-    run_dir = _folder(runs_dir, name, f"replay-{found.manifest.name}")
+    run_dir = run_folder.of(runs_dir, name, f"replay-{found.manifest.name}")
     return replay.replay(found, run_dir, ["wm-train", *sys.argv[1:]], console)
-
-
-def _folder(runs_dir: Path, name: str | None, base: str) -> Path:
-    """The run's folder: a new one, or that of the run which `name` names."""
-    if name is not None and (name != Path(name).name or name in ("", ".", "..")):
-        raise ConfigError(f"--name {name!r} is a path; give a bare name and use --runs-dir")
-    while True:
-        run_dir = runs_dir / (name or random_name(base, datetime.now()))
-        if (clean := redact(str(run_dir.absolute()))) != str(run_dir.absolute()):
-            raise ConfigError(f"{clean}: a secret in the run's path would be in every log; move it")
-        try:
-            run_dir.mkdir(parents=True)
-        except FileExistsError as error:
-            if name is not None and (_is_run(run_dir) or _is_unused(run_dir)):
-                return run_dir
-            if name is not None or runs_dir.is_file():
-                raise ConfigError(
-                    f"{run_dir} exists already and is no run; take another --name"
-                ) from error
-        except OSError as error:
-            raise ConfigError(f"{run_dir} cannot be made: {error.strerror}") from error
-        else:
-            (run_dir / ".lock").touch()  # tells a run that was killed at once from other folders
-            return run_dir
-
-
-def _is_run(folder: Path) -> bool:
-    return (folder / "manifest.json").is_file()
-
-
-def _is_unused(folder: Path) -> bool:
-    """Whether a run was killed here before it could write its manifest."""
-    first = {".lock", "config.yaml", "code.patch"}
-    return (folder / ".lock").is_file() and all(
-        path.name in first or path.name.startswith(".manifest.json.") for path in folder.iterdir()
-    )
 
 
 def _quieten() -> None:
@@ -372,7 +333,7 @@ def _main() -> None:
     except expected as error:
         _fail(str(error), getattr(error, "exit_code", 2))
     except cyclopts.ValidationError as error:
-        _fail(_fields_at_fault(error))
+        _fail(fields_at_fault(error))
     except cyclopts.CycloptsError as error:
         _fail(str(error))
     except OSError as error:
@@ -384,17 +345,3 @@ def _main() -> None:
 def _fail(message: str, code: int = 2) -> None:
     print(f"error: {redact(message)}", file=sys.stderr)
     sys.exit(code)
-
-
-def _fields_at_fault(error: cyclopts.ValidationError) -> str:
-    """Pydantic's findings, a line each: the option's name, what was wrong, what came."""
-    cause = error.__cause__
-    if not isinstance(cause, pydantic.ValidationError):
-        return str(error)
-    lines = [
-        (f"--{'.'.join(map(str, found['loc']))}: " if found["loc"] else "")
-        + found["msg"].removeprefix("Value error, ")
-        + ("" if isinstance(found["input"], dict) else f" (found {found['input']!r})")
-        for found in cause.errors()
-    ]
-    return "; ".join(lines)

@@ -1,5 +1,12 @@
 """What a user of wm-train can get wrong. Every one ends as one line and its exit code."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import cyclopts
+
 
 class WmTrainError(Exception):
     """Base of this package's errors; the text says what came, what was expected, what to do."""
@@ -21,3 +28,19 @@ class CheckpointError(WmTrainError):
 
 class ResumeError(WmTrainError):
     """A run that cannot be gone on with as asked."""
+
+
+def fields_at_fault(error: cyclopts.ValidationError) -> str:
+    """Pydantic's findings, a line each: the option's name, what was wrong, what came."""
+    import pydantic
+
+    cause = error.__cause__
+    if not isinstance(cause, pydantic.ValidationError):
+        return str(error)
+    lines = [
+        (f"--{'.'.join(map(str, found['loc']))}: " if found["loc"] else "")
+        + found["msg"].removeprefix("Value error, ")
+        + ("" if isinstance(found["input"], dict) else f" (found {found['input']!r})")
+        for found in cause.errors()
+    ]
+    return "; ".join(lines)

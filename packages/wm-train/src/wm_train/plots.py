@@ -72,8 +72,9 @@ def draw(
 class Curves:
     """A run's pictures, drawn anew at an evaluation unless that would slow the run down.
 
-    Drawing may take `SHARE` of the time since it last did. Evaluations that follow each other in
-    seconds, as the demo's, leave the pictures of before; `last` draws whatever was not drawn yet.
+    Not at the first one: a point is no curve. Drawing may take `SHARE` of the time since it last
+    did. Evaluations that follow each other in seconds, as the demo's, leave the pictures of before;
+    `last` draws whatever was not drawn yet.
     """
 
     def __init__(
@@ -89,7 +90,8 @@ class Curves:
     ) -> list[Path]:
         """The PNG files' paths."""
         begun = self._now()
-        if len(evaluations) > self._evaluations and (last or begun >= self._next):
+        due = len(evaluations) > 1 and begun >= self._next
+        if len(evaluations) > self._evaluations and (last or due):
             self._drawn = draw(evaluations, lines, self._title, self._folder)
             self._evaluations = len(evaluations)
             ended = self._now()

@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from peft.helpers import disable_input_dtype_casting
@@ -25,16 +25,13 @@ from wm_train.attention import FLEX, model_mask
 from wm_train.checkpoints import VerifiedCheckpoints
 from wm_train.head import token_head
 from wm_train.logps import chunk_on
-from wm_train.loss import answer_means, held, orpo
 from wm_train.meter import Meter
 from wm_train.packing import TASKS, Pack, Packing
 from wm_train.sampler import TwinSampler
+from wm_train.step_loss import Contrast, Scope, StepLoss
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-Scope = Literal["answer", "full"]
-Contrast = Literal["answers", "prompts"]
 
 # On a GPU a pass of a small model costs thousands of launches, however few its tokens; a CPU pays
 # for tokens alone.
@@ -49,12 +46,8 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
     are computed once for all their answers, only wanted logits are made, metrics are kept per
     task, no model card is written into checkpoints, nothing is sent as telemetry.
 
-    `contrast="prompts"` compares a written answer's odds with those of the same answer under the
-    other colour's prompt, and not with the other answer's: the row's two watermark pairs trade
-    their rejected answers. Which of two texts is the likelier one has then no part in the ratio.
-
-    Where examples have a neutral prompt, what their chosen answer costs under it (`wm_train.loss.
-    held`) is added to the loss, `neutral_weight` times; `wm_train.references` has to come before.
+    What the loss is made of, `wm_train.step_loss` says. Where examples have a neutral prompt,
+    `wm_train.references` has to come before the first step.
     """
 
     def __init__(
@@ -71,10 +64,7 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
         head_chunk: int | None = None,
         **kwargs: Any,
     ) -> None:
-        self._nll_scope: Scope = nll_scope
         self._twins = twins
-        self._contrast: Contrast = contrast
-        self._neutral_weight = neutral_weight
         device: str = kwargs["args"].device.type
         self._head_chunk = head_chunk or chunk_on(device)
         self._meter = Meter()
@@ -102,8 +92,15 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
         if self._peft_has_been_casted_to_bf16:
             adapter.in_float32(cast(nn.Module, self.model))
         adapter.embeddings_as_head(cast(nn.Module, self.model))
-        self._weights = self._of_tasks(task_weights)
-        self._sharpness = self._of_tasks(sharpness)
+        self.step_loss = StepLoss(
+            beta=self.beta,
+            nll_scope=nll_scope,
+            contrast=contrast,
+            weights=self._of_tasks(task_weights),
+            sharpness=self._of_tasks(sharpness),
+            neutral_weight=neutral_weight,
+            meter=self._meter,
+        )
 
     def _of_tasks(self, values: Mapping[str, float] | None) -> Tensor:
         given = values or {}
@@ -203,29 +200,8 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
         logps = self.edge_logps(model, pack)
         if spent:
             return logps.sum() * 0
-        if pack.neutral:
-            return self._neutral_loss(logps, pack) / pairs * self.accelerator.num_processes
-        means = answer_means(logps, pack.answer_edges, pack.answer_sequences, pack.answer_lengths)
-        chosen, rejected = means.chunk(2)
-        if self._contrast == "prompts":
-            rejected = rejected[pack.twins]
-        terms = orpo(chosen, rejected, self.beta, sharpness=self._sharpness[pack.tasks])
-        self._meter.add(terms, chosen, rejected, pack)
-        weights = self._weights[pack.tasks]
-        if self._nll_scope == "answer":
-            loss = (weights * terms.loss).sum() / pairs
-        else:
-            nll = -(weights[pack.text_pairs] * logps[pack.text_edges]).sum() / tokens
-            loss = nll + self.beta * (weights * terms.odds_ratio).sum() / pairs
-        return loss * self.accelerator.num_processes  # gradients are averaged over devices
-
-    def _neutral_loss(self, logps: Tensor, pack: Pack) -> Tensor:
-        """What a pack of texts under neutral prompts costs, summed over its texts."""
-        tokens = held(logps[pack.answer_edges], pack.reference.to(logps.dtype))
-        each = torch.arange(len(tokens), device=tokens.device)
-        texts = answer_means(tokens, each, pack.answer_sequences, pack.answer_lengths)
-        self._meter.add_neutral(texts, pack)
-        return self._neutral_weight * texts.sum()
+        # Gradients are averaged over devices.
+        return self.step_loss(logps, pack, pairs, tokens) * self.accelerator.num_processes
 
     def edge_logps(self, model: nn.Module, pack: Pack) -> Tensor:
         """Log-probability of each token that the pack wants predicted, shape (edges,)."""
