@@ -97,6 +97,7 @@ def score_parser() -> argparse.ArgumentParser:
 
 
 def calibrate_parser() -> argparse.ArgumentParser:
+    """The options of `wm-score calibrate`."""
     parser = Parser(
         prog="wm-score calibrate",
         description="Fit a null from text that nobody marked: one document a file, or one a row.",
@@ -128,6 +129,7 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
 
 
 def score(options: argparse.Namespace) -> int:
+    """Score what the options name and print it; the exit code."""
     if options.window_size is not None and not options.windows:
         raise InputError("--window-size is for --windows; pass both or neither")
     against = chosen_null(options.null)
