@@ -38,7 +38,9 @@ PLAIN = [
 
 
 @pytest.mark.parametrize(("kind", "key"), CASES)
-@pytest.mark.parametrize("around", ["{}", "--x={} --y", '{{"x": "{}"}}', "(see {})\n"])
+@pytest.mark.parametrize(
+    "around", ["{}", "--x={} --y", '{{"x": "{}"}}', "(see {})\n", r"first\n{}\n"]
+)
 def test_a_key_is_known_to_all(kind: str, key: str, around: str) -> None:
     text = around.format(key)
     for clean in (redact(text), without_secrets(text)):

@@ -119,7 +119,6 @@ def evaluate_command(
     if base is not None and not extras:
         raise WmEvalError(f"--base {base} goes with no --no-extras; leave one of them out")
     names = Names(model, adapter, base, revision, adapter_revision, base_revision)
-    names.check()
     rows = AUTO_BATCH_SIZE if batch_size == "auto" else batch_size
     if backend == "vllm":
         check_options(base, device, temperature)

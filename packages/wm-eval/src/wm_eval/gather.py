@@ -6,7 +6,7 @@ The extras are asked apart from the items: in batches of their own, they change 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from wm_eval import controls
@@ -33,10 +33,10 @@ class Source:
     model: Generator
     base: Generator | None
     decoding: Decoding
-    extras: bool = True
-    start: Start | None = None
-    step: int | None = None
-    settings: Mapping[str, Any] = field(default_factory=lambda: {})
+    extras: bool
+    start: Start | None
+    step: int | None
+    settings: Mapping[str, Any]
 
     def questions_sha256(self, data: Dataset) -> str:
         """Hash of what the base model would be asked, and of the settings."""

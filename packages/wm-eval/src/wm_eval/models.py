@@ -32,13 +32,6 @@ class Names:
     adapter_revision: str | None = None
     base_revision: str | None = None
 
-    def check(self) -> None:
-        """Refuse a base that cannot be the one. Raises `WmEvalError`."""
-        if self.base is not None and self.adapter is not None:
-            check_base_asked(self.base, self.adapter, self.model, self.adapter_revision)
-        if self.base is None and self.base_revision is not None:
-            raise WmEvalError(f"--base-revision {self.base_revision} needs --base")
-
 
 @dataclass(frozen=True)
 class Models:
@@ -57,6 +50,7 @@ class Models:
 
 def open_models(names: Names, dtype: str, device: str | None, backend: str) -> Models:
     """Load what was named. Raises `WmEvalError`."""
+    _check(names)
     below: PreTrainedModel | Generator | Literal["auto"] = "auto"
     below_ref = None
     of_model = (names.revision, names.adapter_revision)
@@ -83,3 +77,11 @@ def open_models(names: Names, dtype: str, device: str | None, backend: str) -> M
     weights = [*stamp(names.model, names.adapter), dtype, backend]
     weights.append(f"{ref.revision} {ref.adapter_revision}")
     return Models(loaded, tokenizer, ref, weights, below, below_ref)
+
+
+def _check(names: Names) -> None:
+    """Refuse a base that cannot be the one, before anything is loaded."""
+    if names.base is not None and names.adapter is not None:
+        check_base_asked(names.base, names.adapter, names.model, names.adapter_revision)
+    if names.base is None and names.base_revision is not None:
+        raise WmEvalError(f"--base-revision {names.base_revision} needs --base")

@@ -154,7 +154,15 @@ def evaluate_with(
         # Its number is no setting: cuda:1 answers as cuda:0, where they are the same card.
         "device": [hardware.partition(":")[0], *arithmetic],
     }
-    source = Source(generator, base, decoding, extras, start, step, settings)
+    source = Source(
+        model=generator,
+        base=base,
+        decoding=decoding,
+        extras=extras,
+        start=start,
+        step=step,
+        settings=settings,
+    )
     partial = None
     if out is not None and weights is not None:
         partial = _kept(Path(out), weights, source, data, base_ref, between)

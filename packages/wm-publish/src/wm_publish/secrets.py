@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from wm_manifest.secret_forms import FORMS, NOTHING_BEFORE
+from wm_manifest.secret_forms import FORMS
 from wm_publish.errors import PublishError
 
-PATTERNS = {kind: NOTHING_BEFORE + form for kind, form in FORMS.items()} | {
+PATTERNS = FORMS | {
     # Not by their form, but by what stands before them.
     "a W&B key by its name": (
         r"(?i:key[\"'\s=:]{1,6}[0-9a-f]{40}\b|wandb login [0-9a-f]{40}\b"

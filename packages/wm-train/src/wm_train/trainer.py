@@ -67,7 +67,6 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
         self._twins = twins
         device: str = kwargs["args"].device.type
         self._head_chunk = head_chunk or chunk_on(device)
-        self._meter = Meter()
         self.sharing_refused: str | None = None
         tokenizer, model = kwargs["processing_class"], kwargs["model"]
         self.attention: str = model.config._attn_implementation
@@ -99,7 +98,7 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
             weights=self._of_tasks(task_weights),
             sharpness=self._of_tasks(sharpness),
             neutral_weight=neutral_weight,
-            meter=self._meter,
+            meter=Meter(),
         )
 
     def _of_tasks(self, values: Mapping[str, float] | None) -> Tensor:
@@ -237,7 +236,7 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the means of each task since the last line; every process must come here."""
         if "loss" in logs:
-            logs |= self._meter.take(self.accelerator.reduce)
+            logs |= self.step_loss.meter.take(self.accelerator.reduce)
         super().log(logs, start_time)
 
     def _send_telemetry(self) -> None:
