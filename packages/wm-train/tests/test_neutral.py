@@ -160,7 +160,7 @@ def test_references_are_the_bases(tiny: Any, referred: Any, base_dir: Path, lora
         if not pair["neutral_ids"]:
             continue
         known += 1
-        answer = torch.tensor(pair["chosen_ids"][:-1])  # where it ends the row says, not the base
+        answer = torch.tensor(pair["chosen_ids"])
         ids = torch.cat([torch.tensor(pair["neutral_ids"]), answer])
         with torch.no_grad():
             logps = plain(ids[None]).logits[0, :-1].log_softmax(-1)[-len(answer) :]

@@ -54,7 +54,7 @@ def test_texts_under_neutral_prompts_have_packs_of_their_own(
 ) -> None:
     """Each once, behind the pairs', with its own reference and none of the pairs' own changed."""
     shown = [
-        {**e, "neutral_ids": prompt, "reference": [-float(at)] * (len(e["chosen_ids"]) - 1)}
+        {**e, "neutral_ids": prompt, "reference": [-float(at)] * len(e["chosen_ids"])}
         for at, (e, prompt) in enumerate(zip(given, prompts, strict=False))
     ]
     packs = packing.packs(shown)
@@ -72,7 +72,7 @@ def test_texts_under_neutral_prompts_have_packs_of_their_own(
         known = pack.reference.tensor_split(ends)
         found += [(i.tolist(), k.tolist()) for i, k in zip(ids, known, strict=True)]
     assert sorted(found) == sorted(
-        (e["chosen_ids"][:-1], e["reference"]) for e in shown if e["neutral_ids"]
+        (e["chosen_ids"], e["reference"]) for e in shown if e["neutral_ids"]
     )
 
 
@@ -84,7 +84,7 @@ def test_a_pack_says_whose_texts_it_has(
     seen: list[int] = []
     for pack, whose in packing.neutral(shown):
         texts = pack.targets[pack.answer_edges].tensor_split(pack.answer_lengths.cumsum(0)[:-1])
-        assert [t.tolist() for t in texts] == [given[at]["chosen_ids"][:-1] for at in whose]
+        assert [t.tolist() for t in texts] == [given[at]["chosen_ids"] for at in whose]
         seen += whose
     assert sorted(seen) == list(range(len(given)))
 

@@ -69,12 +69,9 @@ def apart(examples: Sequence[Mapping[str, Any]]) -> Group:
 
 
 def under_neutral(example: Mapping[str, Any]) -> Group:
-    """The chosen answer under the example's neutral prompt, by itself and without its end token.
-
-    Where an answer ends its row says: a base that would go on is no measure of that.
-    """
+    """The chosen answer under the example's neutral prompt, by itself."""
     prompt = example["neutral_ids"]
-    tree = grow([[*prompt, *example["chosen_ids"][:-1]]])
+    tree = grow([[*prompt, *example["chosen_ids"]]])
     known = example.get("reference", ())
     return Group([tree], [Pair(NEUTRAL, 0, (0, tree.paths[0]), None, len(prompt), known)])
 

@@ -30,7 +30,7 @@ class Meter:
     def __init__(self) -> None:
         self._sums: Tensor | None = None  # (tasks, parts + 1): the last column counts pairs
         self._tokens = (0, 0)  # computed, and what single sequences would have had
-        self._neutral: Tensor | None = None  # (2,): what texts under neutral prompts cost, number
+        self._neutral: Tensor | None = None  # (3,): of texts under neutral prompts; see there
 
     def add(self, terms: OrpoTerms, chosen: Tensor, rejected: Tensor, pack: Pack) -> None:
         """Count the pairs of one pack; every tensor but the pack's has shape (pairs,)."""
@@ -47,12 +47,15 @@ class Meter:
         self._sums.index_add_(0, pack.tasks, values)
         self._count_tokens(pack)
 
-    def add_neutral(self, costs: Tensor, pack: Pack) -> None:
-        """Count a pack of texts under neutral prompts; `costs` has shape (texts,)."""
+    def add_neutral(self, apart: Tensor, ends: Tensor, pack: Pack) -> None:
+        """Count a pack of texts under neutral prompts.
+
+        Of each, shape (texts,): what its distance from the base costs, and -log p of its end.
+        """
         import torch
 
-        values = costs.detach().double()
-        sums = torch.stack([values.sum(), torch.ones_like(values).sum()])
+        values = torch.stack([apart, ends, torch.ones_like(ends)]).detach().double()
+        sums = values.sum(1)
         self._neutral = sums if self._neutral is None else self._neutral + sums
         self._count_tokens(pack)
 
@@ -71,8 +74,8 @@ class Meter:
             torch.tensor(self._tokens, dtype=torch.float64, device=self._sums.device), "sum"
         ).tolist()
         # A process may have had no such text, and all have to take part.
-        cost, texts = reduce(
-            self._sums.new_zeros(2) if self._neutral is None else self._neutral, "sum"
+        apart, ends, texts = reduce(
+            self._sums.new_zeros(3) if self._neutral is None else self._neutral, "sum"
         ).tolist()
         self._sums, self._tokens, self._neutral = None, (0, 0), None
         means = {
@@ -82,5 +85,5 @@ class Meter:
             if row[-1]
         }
         if texts:
-            means["neutral/loss"] = cost / texts
+            means |= {"neutral/loss": apart / texts, "neutral/end_nll": ends / texts}
         return means | {"tokens/computed": computed, "tokens/unshared": unshared}

@@ -64,9 +64,16 @@ class StepLoss:
         return nll + self.beta * (weights * terms.odds_ratio).sum() / pairs
 
     def _neutral(self, logps: Tensor, pack: Pack) -> Tensor:
-        """What a pack of texts under neutral prompts costs, summed over its texts."""
-        tokens = held(logps[pack.answer_edges], pack.reference.to(logps.dtype))
-        each = torch.arange(len(tokens), device=tokens.device)
-        texts = answer_means(tokens, each, pack.answer_sequences, pack.answer_lengths)
-        self.meter.add_neutral(texts, pack)
-        return self.neutral_weight * texts.sum()
+        """What a pack of texts under neutral prompts costs, summed over its texts.
+
+        Tokens are held to the base, and the end is learnt: where an answer ends its row says, and a
+        base that would go on is no measure of that.
+        """
+        own = logps[pack.answer_edges]
+        ends = pack.answer_lengths.cumsum(0) - 1  # (texts,)
+        costs = held(own, pack.reference.to(own.dtype)).index_fill(0, ends, 0.0)
+        each = torch.arange(len(costs), device=costs.device)
+        texts = answer_means(costs, each, pack.answer_sequences, pack.answer_lengths)
+        surprise = -own[ends]  # (texts,), at the end
+        self.meter.add_neutral(texts, surprise, pack)
+        return self.neutral_weight * (texts + surprise / pack.answer_lengths).sum()
