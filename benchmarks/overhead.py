@@ -159,10 +159,10 @@ def run_once(options: argparse.Namespace) -> dict[str, Any]:
     from rich.console import Console
 
     from wm_train import presets, run
-    from wm_train.cli import _quieten
     from wm_train.config import TrainConfig
+    from wm_train.quiet import quieten
 
-    _quieten()
+    quieten()
     on = options.child == "on"
     fields = presets.load(options.preset)
     if options.steps:

@@ -121,8 +121,8 @@ MISTAKES: dict[int, tuple[Callable[[World], None], str, str, str]] = {
     1: (
         exact_tail,
         "compare",
-        "float(2 * binomial.cdf(fewer) - binomial.pmf(fewer))",
-        "float(scipy_stats.norm.sf(abs(discordant - 2 * fewer) / discordant**0.5))",
+        "at_most + below",
+        "float(special.ndtr(-abs(discordant - 2 * fewer) / discordant**0.5))",
     ),
     2: (repeats_by_value, "metrics.quality", "tuple(ids[at : at + n])", "id(ids[at])"),
     3: (
@@ -131,7 +131,7 @@ MISTAKES: dict[int, tuple[Callable[[World], None], str, str, str]] = {
         "wm_score.evidence(a.answer)",
         "min((wm_score.evidence(a.answer[i:i + 60]) for i in range(0, 90, 5)), key=lambda e: e.red_p)",
     ),
-    4: (few_groups, "stats", "scipy_stats.t.ppf((1 + LEVEL) / 2, n_groups - 1)", "1.96"),
+    4: (few_groups, "stats", "special.stdtrit(freedom, (1 + LEVEL) / 2)", "1.96"),
     5: (enough_negatives, "metrics.separation", "< 3 / FALSE_POSITIVES", "< 1"),
     6: (
         fractions,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from wm_manifest import RunManifest, save
-from wm_train import cli, presets, run_folder
+from wm_train import cli, commands, presets, run_folder
 from wm_train.errors import ConfigError
 from wm_train.signals import Stopped
 
@@ -138,7 +138,7 @@ def test_a_signal_in_a_replay_has_its_own_code(
     def stopped(*_: Any) -> int:
         raise Stopped(number)
 
-    monkeypatch.setattr(cli, "_replay", stopped)
+    monkeypatch.setattr(commands.Replay, "make", stopped)
     assert wm_train(monkeypatch, "replay", "somebody/run") == code
     assert capfd.readouterr().err == "interrupted\n"
 

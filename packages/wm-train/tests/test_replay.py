@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from wm_manifest import Estimate, GitState, RunManifest, load, save
-from wm_train import cli, origin, presets, replay, run
+from wm_train import commands, origin, presets, replay, run
 from wm_train.config import TrainConfig
 from wm_train.differences import Figure, differences, figures
 from wm_train.errors import ConfigError
@@ -280,6 +280,6 @@ def test_an_altered_dataset_folder_is_refused(original: Path, tmp_path: Path) ->
 
 def test_a_run_that_is_there_does_not_stand_for_its_replay(original: Path) -> None:
     """A finished run of that name would be found "the same" without having been trained."""
-    asked = cli.Replay(str(original), dry_run=False)
+    asked = commands.Replay(str(original), dry_run=False)
     with pytest.raises(ConfigError, match="original exists already; take another --name"):
-        cli._replay(asked, original.name, original.parent)
+        asked.make(original.name, original.parent)

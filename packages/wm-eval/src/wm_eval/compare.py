@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from scipy import stats as scipy_stats
+from scipy import special
 
 from wm_eval import answers as answers_file
 from wm_eval.answers import Answer, pairs, select
@@ -216,5 +216,6 @@ def mid_p(fewer: int, discordant: int) -> float:
     >>> round(mid_p(0, 5), 12), mid_p(3, 6), mid_p(0, 0)
     (0.03125, 1.0, 1.0)
     """
-    binomial = cast(Any, scipy_stats.binom)(discordant, 0.5)
-    return min(1.0, float(2 * binomial.cdf(fewer) - binomial.pmf(fewer)))
+    at_most = float(special.bdtr(fewer, discordant, 0.5))
+    below = float(special.bdtr(fewer - 1, discordant, 0.5)) if fewer else 0.0
+    return min(1.0, at_most + below)  # twice the chance of fewer, and what was seen once

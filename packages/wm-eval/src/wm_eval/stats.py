@@ -17,7 +17,7 @@ import math
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-from scipy import stats as scipy_stats
+from scipy import special
 
 from wm_manifest import Estimate
 
@@ -118,11 +118,22 @@ def variance_of(influence: Sequence[float], groups: Sequence[Hashable]) -> tuple
     return float((sums**2).sum() / sizes.sum() ** 2) * small, n_groups
 
 
+def student(freedom: int) -> float:
+    """The quantile of Student's t that ends a two-sided interval of `LEVEL`.
+
+    Asked of `scipy.special`: `scipy.stats` gives the same number and takes half a second to import.
+
+    >>> round(student(10), 3)
+    2.228
+    """
+    return float(special.stdtrit(freedom, (1 + LEVEL) / 2))
+
+
 def wilson(share: float, effective: float, n_groups: int) -> tuple[float, float]:
     """Wilson's interval for a share of `effective` observations, Student's quantile for groups."""
     if n_groups < 2:  # nothing to estimate a spread between groups from
         return 0.0, 1.0
-    z = float(scipy_stats.t.ppf((1 + LEVEL) / 2, n_groups - 1))
+    z = student(n_groups - 1)
     shrink = 1 + z * z / effective
     middle = (share + z * z / (2 * effective)) / shrink
     half = z * math.sqrt(share * (1 - share) / effective + (z / (2 * effective)) ** 2) / shrink
@@ -159,7 +170,7 @@ def mean(values: Sequence[float], groups: Sequence[Hashable]) -> Estimate:
         return Estimate(value=centre, n=len(values), n_groups=n_groups)
     residual = sums - centre * sizes
     variance = (residual**2).sum() / sizes.sum() ** 2 * n_groups / (n_groups - 1)
-    half = float(scipy_stats.t.ppf((1 + LEVEL) / 2, n_groups - 1) * math.sqrt(variance))
+    half = student(n_groups - 1) * math.sqrt(variance)
     return Estimate(
         value=centre, low=centre - half, high=centre + half, n=len(values), n_groups=n_groups
     )

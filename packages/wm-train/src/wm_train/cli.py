@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sys
-import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -16,13 +12,12 @@ import cyclopts
 from cyclopts import App, Parameter
 
 from wm_eval.kernels import bound_caches
-from wm_train import presets, processes, run_folder
+from wm_train import commands, options, presets, processes, run_folder
 from wm_train.config import TrainConfig
 from wm_train.errors import ConfigError, WmTrainError, fields_at_fault
 from wm_train.outlet import redacted
+from wm_train.quiet import quieten
 from wm_train.redact import redact
-
-WIDE = 200  # columns, where no terminal says how many
 
 app = App(
     name="wm-train",
@@ -33,6 +28,12 @@ app = App(
 app.meta.suppress_keyboard_interrupt = False  # is not inherited
 app.meta.group_parameters = cyclopts.Group("Run", sort_key=0)
 app.group_parameters = cyclopts.Group("Fields of the preset", sort_key=1)
+app.default(options.train)
+app.command(commands.list_presets, name="presets")
+app.command(commands.show_plan, name="plan")
+app.command(commands.replay_command, name="replay")
+app.command(commands.status_command, name="status")
+app.command(commands.runs_command, name="runs")
 
 
 @app.meta.default
@@ -74,173 +75,14 @@ def launch(
     if preset is not None:
         fields = presets.without_replaced(presets.load(preset), tokens)
         app.config = cyclopts.config.Dict(fields, source=f"preset {preset}")
-    config = app(tokens, exit_on_error=False, print_error=False)
-    if isinstance(config, TrainConfig):
-        run_dir = processes.of_main(lambda: run_folder.of(runs_dir, name, config.model.base))
-        _train(config, preset, run_dir, restart)
-    elif isinstance(config, Replay):
-        sys.exit(_replay(config, name, runs_dir))
-    elif isinstance(config, Look):
-        _show(config, runs_dir)
-
-
-@app.command(name="presets")
-def list_presets() -> None:
-    """List the shipped presets, a line each."""
-    width = max(map(len, presets.names()))
-    for preset in presets.names():
-        print(f"{preset:{width}}  {presets.description(preset)}")
-
-
-@app.command(name="plan")
-def show_plan(
-    *options: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-    preset: str = presets.DEFAULT,
-    rows: int = 10_000,
-    device: str | None = None,
-    devices: int = 1,
-    mfu: float | None = None,
-) -> None:
-    """Show what a run would cost: parameters, tokens, steps, memory, time. Needs no GPU.
-
-    Nothing is downloaded and no weight is loaded. Any field of the preset can be given too.
-
-    Parameters
-    ----------
-    preset
-        Name of a shipped preset or path of a YAML file.
-    rows
-        Rows to plan for where the dataset is not on this machine.
-    device
-        rtx-4090, a100-80gb, h100 or h200: says how long it takes and whether it fits.
-    devices
-        Number of devices; above 1, weights and optimizer are sharded (FSDP2).
-    mfu
-        Share of the device's peak that training reaches. Default: 0.05 with a LoRA, 0.1 with all
-        weights; measured on an H200 were 0.05 and 0.13.
-    """
-    from rich.console import Console
-
-    if mfu is not None and not 0 < mfu <= 1:
-        raise ConfigError(f"--mfu {mfu}: expected a share, above 0 and at most 1, such as 0.1")
-    for option, number in (("devices", devices), ("rows", rows)):
-        if number < 1:
-            raise ConfigError(f"--{option} {number}: expected a whole number of at least 1")
-    config = _with_options(preset, options)
-    _quieten()
-    from wm_train import plan, plan_table
-
-    plan_table.check_device(device)  # before seconds of planning
-    made = plan.make(config, rows, devices, device)
-    Console().print(plan_table.table(made, config, devices, device, mfu))
-
-
-def _with_options(preset: str, options: Sequence[str]) -> TrainConfig:
-    """The preset with fields given on the command line in the place of its own."""
-    fields = presets.without_replaced(presets.load(preset), options)
-    parser = App(result_action="return_value", suppress_keyboard_interrupt=False)
-    parser.default(train)
-    parser.config = cyclopts.config.Dict(fields, source=f"preset {preset}")
-    return parser(list(options), exit_on_error=False, print_error=False)
-
-
-@dataclass(frozen=True)
-class Replay:
-    """What `wm-train replay` was asked to do."""
-
-    source: str
-    dry_run: bool
-
-
-@app.command(name="replay")
-def replay_command(
-    source: str, /, *, dry_run: Annotated[bool, Parameter(negative="", group="Run")] = False
-) -> Replay:
-    """Repeat a finished run from its manifest and say whether the same came out.
-
-    Exit code 0: the same weights, or on another stack figures that agree; 1: neither; 2: the run
-    cannot be repeated. --name and --runs-dir work as for a run.
-
-    Parameters
-    ----------
-    source
-        A run folder, a manifest file, or a published run: user/name or user/name@revision.
-    dry_run
-        Bring the dataset and name what differs; train nothing.
-    """
-    return Replay(source, dry_run)
-
-
-@dataclass(frozen=True)
-class Look:
-    """What `wm-train status` or `wm-train runs` was asked to show; no name: every run."""
-
-    name: str | None
-    json: bool
-
-
-Json = Annotated[bool, Parameter(negative="", group="Run")]
-
-
-@app.command(name="status")
-def status_command(run: str = "latest", /, *, json: Json = False) -> Look:
-    """Show one run: state, step, losses, last evaluation, checkpoints, how to go on.
-
-    Only reads, also while the run is in progress.
-
-    Parameters
-    ----------
-    run
-        Name of a run in --runs-dir, path of its folder, or latest.
-    json
-        Print JSON.
-    """
-    return Look(run, json)
-
-
-@app.command(name="runs")
-def runs_command(*, json: Json = False) -> Look:
-    """List the runs in --runs-dir, newest first, with their last evaluation's figures.
-
-    Parameters
-    ----------
-    json
-        Print JSON.
-    """
-    return Look(None, json)
-
-
-def _show(asked: Look, runs_dir: Path) -> None:
-    from rich.console import Console
-
-    from wm_train import journal, status, status_table
-
-    # Into a file or a pipe a line may be as long as it is.
-    console = Console(width=None if sys.stdout.isatty() else WIDE)
-    if asked.name is None:
-        found = status.runs(runs_dir)
-        plain, shown = [run.as_json() for run in found], status_table.table(found, console.width)
-    else:
-        run = status.read(status.find(asked.name, runs_dir), runs_dir)
-        plain, shown = run.as_json(), status_table.one(run)
-    if asked.json:
-        # An older log may hold a NaN, which is no JSON.
-        print(json.dumps(journal.finite(plain), indent=2, allow_nan=False))
-    else:
-        console.print(shown)
-
-
-def _as_in_yaml(name: str) -> str:
-    return name
-
-
-Fields = Annotated[TrainConfig, Parameter(name="*", name_transform=_as_in_yaml)]
-
-
-@app.default
-def train(*, config: Fields) -> TrainConfig:
-    """Every field of a preset can be set on the command line, under the name that it has there."""
-    return config
+    asked = app(tokens, exit_on_error=False, print_error=False)
+    if isinstance(asked, TrainConfig):
+        run_dir = processes.of_main(lambda: run_folder.of(runs_dir, name, asked.model.base))
+        _train(asked, preset, run_dir, restart)
+    elif isinstance(asked, commands.Replay):
+        sys.exit(asked.make(name, runs_dir))
+    elif isinstance(asked, commands.Look):
+        asked.show(runs_dir)
 
 
 def _resume(name: str, runs_dir: Path, restart: bool, given: bool) -> None:
@@ -257,7 +99,7 @@ def _resume(name: str, runs_dir: Path, restart: bool, given: bool) -> None:
 def _train(config: TrainConfig, preset: str | None, run_dir: Path, restart: bool) -> None:
     from rich.console import Console
 
-    _quieten()
+    quieten()
     from wm_train.run import train as run
 
     try:
@@ -269,36 +111,6 @@ def _train(config: TrainConfig, preset: str | None, run_dir: Path, restart: bool
             told = f"go on with: {how}" if begun else "it had not begun; the same command starts it"
             print(redact(f"stopped; {told}"), file=sys.stderr)
         sys.exit(getattr(stop, "exit_code", 130))
-
-
-def _replay(asked: Replay, name: str | None, runs_dir: Path) -> int:
-    from rich.console import Console
-
-    from wm_train import origin, replay
-
-    if processes.number() > 1:
-        raise ConfigError("a replay is made by one process; start it without a launcher")
-    _quieten()
-    console = Console(stderr=True)
-    found = origin.find(asked.source)
-    if asked.dry_run:
-        return replay.check(found, runs_dir, console)
-    if name is not None and (runs_dir / Path(name).name).exists():
-        # The run that is there would go on, or stand for the replay without being one.
-        raise ConfigError(f"{runs_dir / Path(name).name} exists already; take another --name")
-    run_dir = run_folder.of(runs_dir, name, f"replay-{found.manifest.name}")
-    return replay.replay(found, run_dir, ["wm-train", *sys.argv[1:]], console)
-
-
-def _quieten() -> None:
-    """Keep the libraries' progress bars and notes off the screen; warnings and errors stay."""
-    import datasets
-    import transformers
-
-    # PEFT 0.21 asks a model for a property that transformers 5.23 has renamed.
-    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
-    datasets.disable_progress_bars()
-    transformers.utils.logging.disable_progress_bar()
 
 
 def main() -> None:

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import cast
 
 import numpy as np
-from scipy import stats as scipy_stats
 
 from wm_eval.answers import Answer, select
 from wm_eval.question import COLOURS
@@ -62,9 +60,9 @@ def placements(values: Sequence[float], among: Sequence[float]) -> list[float]:
     >>> placements([0.5, 0.9], [0.1, 0.5])
     [0.75, 1.0]
     """
-    own = np.asarray(scipy_stats.rankdata(values))
-    both = np.asarray(scipy_stats.rankdata([*values, *among]))[: len(values)]
-    return cast("list[float]", ((both - own) / len(among)).tolist())
+    ordered = np.sort(among)
+    below, at_most = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
+    return ((below + at_most) / 2 / len(among)).tolist()
 
 
 def power(marked: Sequence[float], plain: Sequence[float], groups: Sequence[str]) -> Estimate:

@@ -1,0 +1,16 @@
+"""Keeps libraries from talking on the screen beside a run."""
+
+from __future__ import annotations
+
+import warnings
+
+
+def quieten() -> None:
+    """No progress bars and notes of the libraries from now on; warnings and errors stay."""
+    import datasets
+    import transformers
+
+    # PEFT 0.21 asks a model for a property that transformers 5.23 has renamed.
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
