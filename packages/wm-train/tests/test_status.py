@@ -21,7 +21,7 @@ from wm_manifest import (
     WandbRef,
     save,
 )
-from wm_train import checkpoints, cli, status
+from wm_train import checkpoints, cli, commands, status
 from wm_train.errors import ResumeError
 from wm_train.journal import Journal
 from wm_train.lock import only_one
@@ -122,7 +122,7 @@ def test_json_has_no_nan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert lines[-1]["figures"] == {"lift": None, "all": [None, 0.5]}
     with (folder / "log.jsonl").open("a") as file:
         file.write('{"event": "train", "step": 31, "loss": NaN, "detect/nll": Infinity}\n')
-    cli._show(cli.Look("a", json=True), tmp_path)
+    commands.Look("a", json=True).show(tmp_path)
     assert strict(capsys.readouterr().out)["losses"] == {"loss": None, "detect": {"nll": None}}
 
 

@@ -10,7 +10,7 @@ import torch
 from peft import get_peft_model
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from wm_train import base, cli
+from wm_train import base, options
 from wm_train.adapter import embeddings_as_head
 from wm_train.config import LoraConfig, TrainConfig
 from wm_train.errors import ConfigError
@@ -18,8 +18,8 @@ from wm_train.errors import ConfigError
 BLOCK = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 
 
-def parsed(preset: str, *options: str) -> list[str]:
-    config: TrainConfig = cli._with_options(preset, options)  # pyright: ignore[reportPrivateUsage]
+def parsed(preset: str, *given: str) -> list[str]:
+    config: TrainConfig = options.over_preset(preset, given)
     assert config.model.lora is not None
     return config.model.lora.targets
 
