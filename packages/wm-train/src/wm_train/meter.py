@@ -30,7 +30,7 @@ class Meter:
     def __init__(self) -> None:
         self._sums: Tensor | None = None  # (tasks, parts + 1): the last column counts pairs
         self._tokens = (0, 0)  # computed, and what single sequences would have had
-        self._neutral: Tensor | None = None  # (3,): of texts under neutral prompts; see there
+        self._neutral: Tensor | None = None  # (3,): sums of distances and ends, number of texts
 
     def add(self, terms: OrpoTerms, chosen: Tensor, rejected: Tensor, pack: Pack) -> None:
         """Count the pairs of one pack; every tensor but the pack's has shape (pairs,)."""
