@@ -37,6 +37,7 @@ class Watch(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
+        """Write a line of training, and show the pace to the callbacks after this one."""
         if logs is None or "loss" not in logs:
             return  # the trainer's closing line: totals that the manifest has
         step = state.global_step

@@ -121,6 +121,7 @@ class Look:
     json: bool
 
     def show(self, runs_dir: Path) -> None:
+        """Print it as a table, or as JSON if that was asked for."""
         from rich.console import Console
 
         from wm_train import journal, status, status_table

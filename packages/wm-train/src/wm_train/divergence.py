@@ -52,6 +52,7 @@ class Divergence(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
+        """Stop at a loss or gradient that is no number, or at a loss above the bound."""
         if logs is None or "loss" not in logs:
             return
         loss, norm = float(logs["loss"]), float(logs.get("grad_norm", 0.0))
