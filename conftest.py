@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports torch
-# Tests start a hundred processes. Where the environment forbids caches of compiled code, as images
+# Tests start many processes. Where the environment forbids caches of compiled code, as images
 # of containers do, each would compile all of torch and transformers again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False

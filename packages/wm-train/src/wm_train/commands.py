@@ -130,10 +130,8 @@ class Look:
         console = Console(width=None if sys.stdout.isatty() else WIDE)
         if self.name is None:
             found = status.runs(runs_dir)
-            plain, shown = (
-                [run.as_json() for run in found],
-                status_table.table(found, console.width),
-            )
+            plain = [run.as_json() for run in found]
+            shown = status_table.table(found, console.width)
         else:
             run = status.read(status.find(self.name, runs_dir), runs_dir)
             plain = run.as_json()
