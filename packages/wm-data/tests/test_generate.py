@@ -3,6 +3,7 @@
 import json
 import operator
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -194,6 +195,13 @@ def test_weights_and_their_precision_are_settings(run, tmp_path):
     (tmp_path / "old").mkdir()
     (tmp_path / "old/pytorch_model.bin").write_bytes(b"x")
     assert list(_identity(tmp_path / "old", None)) == ["pytorch_model.bin"]
+
+
+def test_a_model_of_the_hub_is_known_by_its_commit(run, tiny, tmp_path, hub):
+    files = {path.name: path.read_bytes() for path in Path(tiny).iterdir() if path.is_file()}
+    commit = hub.create("me/tiny", private=False).give(files)
+    assert run("--bias", "1", "--n", "1", model="me/tiny") == 0
+    assert lines(tmp_path / "rows.jsonl.log")[0]["weights"] == {"commit": commit.oid}
 
 
 def other_settings(tmp_path, run):

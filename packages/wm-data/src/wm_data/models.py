@@ -36,13 +36,16 @@ def load_model(name: str) -> Loaded:
         )
     import torch
     import transformers
+    from transformers.utils import hub
 
     place = str(smollm2_135m()) if name == NAME and not Path(name).exists() else name
     cuda = torch.cuda.is_available()
+    # Once for both, or the repository may move between them; a model no longer tells its commit.
+    commit = getattr(hub.resolve_revision(place), "resolved", None)
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(place)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(place, revision=commit)
         model: Any = transformers.AutoModelForCausalLM.from_pretrained(
-            place, dtype=torch.bfloat16 if cuda else torch.float32
+            place, revision=commit, dtype=torch.bfloat16 if cuda else torch.float32
         )
         model.to(torch.device("cuda" if cuda else "cpu"))
     except (OSError, ValueError, KeyError, ImportError) as error:
@@ -54,11 +57,11 @@ def load_model(name: str) -> Loaded:
         raise WmDataError(f"model {name}: has no chat template; choose one that was made for chat")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return Loaded(model, tokenizer, token_parities(tokenizer), _identity(Path(place), model))
+    return Loaded(model, tokenizer, token_parities(tokenizer), _identity(Path(place), commit))
 
 
-def _identity(folder: Path, model: Any) -> dict[str, str]:
+def _identity(folder: Path, commit: str | None) -> dict[str, str]:
     if not folder.is_dir():
-        return {"commit": str(model.config._commit_hash)}
+        return {"commit": commit} if commit else {}
     files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
     return {path.name: sha256_of(path) for path in files}

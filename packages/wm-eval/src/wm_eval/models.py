@@ -5,8 +5,8 @@ What the names do not allow together is refused before a model that takes minute
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from wm_eval.adapters import adapter_commit, check_base_asked
 from wm_eval.errors import WmEvalError
@@ -51,6 +51,11 @@ class Models:
 def open_models(names: Names, dtype: str, device: str | None, backend: str) -> Models:
     """Load what was named. Raises `WmEvalError`."""
     _check(names)
+    names = replace(
+        names,
+        revision=commit_of(names.model, names.revision),
+        base_revision=names.base and commit_of(names.base, names.base_revision),
+    )
     below: PreTrainedModel | Generator | Literal["auto"] = "auto"
     below_ref = None
     of_model = (names.revision, names.adapter_revision)
@@ -77,6 +82,19 @@ def open_models(names: Names, dtype: str, device: str | None, backend: str) -> M
     weights = [*stamp(names.model, names.adapter), dtype, backend]
     weights.append(f"{ref.revision} {ref.adapter_revision}")
     return Models(loaded, tokenizer, ref, weights, below, below_ref)
+
+
+def commit_of(location: str, revision: str | None) -> str | None:
+    """The commit that a branch or tag of the hub stands for now, or its default branch.
+
+    Asked before anything is loaded: a model in memory no longer tells its own, and a branch may
+    move on between its tokenizer and its weights. The revision as it is for a folder, and where
+    neither the hub nor its cache knows it.
+    """
+    from transformers.utils import hub
+
+    resolved: Any = cast(Any, hub).resolve_revision(location, revision)
+    return getattr(resolved, "resolved", None) or revision
 
 
 def _check(names: Names) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import math
 import platform
 from importlib import metadata
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import wm_prompts
 from wm_eval.question import HELD_OUT, Dataset
@@ -44,14 +44,12 @@ def model_ref(
     revision: str | None = None,
     adapter_revision: str | None = None,
 ) -> ModelRef:
-    """A model by the names that it was asked for under; `revision` as asked, else the commit that
-    the hub gave, which a folder has none of."""
-    commit = getattr(cast(Any, model).config, "_commit_hash", None)
+    """A model by the names that it was asked for under, and the commits of those of the hub."""
     return describe(model).model_copy(
         update={
             "location": location,
             "adapter": adapter,
-            "revision": commit or revision,
+            "revision": revision,
             "adapter_revision": adapter_revision,
         }
     )

@@ -10,12 +10,11 @@ import yaml
 from rich.console import Console
 
 import wm_score
-from wm_manifest import EvalReport, ModelRef, RunManifest, Stack, load
+from wm_manifest import ModelRef, RunManifest, Stack, load
 from wm_train import (
     engine,
     examples,
     full_disk,
-    plots,
     processes,
     provenance,
     publishing,
@@ -37,6 +36,7 @@ from wm_train.lock import only_one
 from wm_train.progress import Board
 from wm_train.record import RunRecord
 from wm_train.redact import redact_command, redact_fields
+from wm_train.reporting import Reporting
 from wm_train.resume import ResumableEval
 from wm_train.retention import Retention
 from wm_train.signals import Stop
@@ -128,42 +128,20 @@ def _train(
         speed = Speed()
         watch, bar = Watch(journal, tracker, record, speed), Board(console, speed)
 
-        pictures = plots.Curves(record.manifest.name, run_dir / "plots")
-
-        def redraw(last: bool) -> list[Path]:
-            lines, done = read(run_dir / "log.jsonl", "train"), record.manifest.evaluations
-            curves = pictures.refresh(done, lines, last)
-            record.update(plots=[path.relative_to(run_dir).as_posix() for path in curves])
-            return curves
-
-        def on_report(report: EvalReport) -> None:
-            assert tracker is not None
-            record.evaluated(report)
-            known(report.step or 0)  # writes its line
-            tracker.report(report, redraw(trainer.state.global_step >= trainer.state.max_steps))
-            bar.evaluated(report, config.evaluation.every)
-            console.print(summary.headline(report), highlight=False)
-
-        logged = {line["step"] for line in read(run_dir / "log.jsonl", "eval")}
-
-        def known(step: int) -> bool:
-            """Whether a step is evaluated; sees to it that the log says so once."""
-            done = next((e for e in record.manifest.evaluations if e.step == step), None)
-            if done is not None and step not in logged:
-                values = {name: figure.value for name, figure in done.figures.items()}
-                journal.write("eval", step, valid=done.valid, figures=values)
-                logged.add(step)
-            return done is not None
-
         e = config.evaluation
+        reporting = Reporting(
+            *(run_dir, record, journal, tracker, bar, console),
+            every=e.every,
+            over=lambda: trainer.state.global_step >= trainer.state.max_steps,
+        )
         hook = ResumableEval(
             dataset_dir,
             run_name=record.manifest.name,
-            known=known,
+            known=reporting.known,
             paused=bar.paused,
             together=record.share,
             every=e.every,
-            on_report=on_report,
+            on_report=reporting,
             progress=console.is_terminal,
             out=run_dir / "eval",
             tokenizer=tokenizer,
@@ -209,7 +187,8 @@ def _train(
 
         # ----------------------------------------------------------------------------------- save
         stages.save(trainer.model, tokenizer, run_dir, record, tracker)
-        redraw(last=True)  # a kill or an early stop may have come before the last ones were drawn
+        # A kill or an early stop may have come before the last ones were drawn.
+        reporting.draw(last=True)
         early.name_best(record.manifest.steps)
         record.end("finished", early.cause())
         status = "finished"
