@@ -183,6 +183,42 @@ def test_a_base_in_four_bits_is_said(make_manifest, four_bit):
     assert ("held in four bits (NF4)" in card) == four_bit
 
 
+LOSSES = {
+    "the paper's": ({"beta": 1.0, "contrast": "answers", "neutral": {"weight": 0.0}}, []),
+    "of an older run": ({"beta": 1.0}, []),
+    "of the presets": (
+        {"contrast": "prompts", "sharpness": {"watermark": 5.0}, "neutral": {"weight": 7.0}},
+        ["loss.contrast", "loss.sharpness", "loss.neutral"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("loss", "changes"), LOSSES.values(), ids=LOSSES)
+def test_a_loss_that_is_not_orpos_alone_is_said(make_manifest, loss, changes):
+    manifest = make_manifest()
+    card = render_card(manifest.model_copy(update={"config": {**manifest.config, "loss": loss}}))
+    (method,) = re.findall(r"\*\*Method\*\* .*", card)
+    assert re.findall(r"`(loss\.\w+)`", method) == changes
+
+
+@pytest.mark.parametrize("rows", [None, 0, 3])
+def test_rows_that_were_too_long_to_train_on_are_counted(make_manifest, rows):
+    card = render_card(make_manifest().model_copy(update={"rows_too_long": rows}))
+    assert ("3 of the training rows were left out of training too" in card) == bool(rows)
+
+
+def test_edits_that_were_measured_are_not_called_unmeasured(make_manifest):
+    manifest = make_manifest()
+    last = manifest.evaluations[-1]
+    edited = {"watermark/red/edited/drop_10": last.figures["watermark/red/success"]}
+    measured = last.model_copy(update={"figures": {**last.figures, **edited}})
+    evaluations = [*manifest.evaluations[:-1], measured]
+    assert "It does not cover edited," in render_card(manifest)
+    card = render_card(manifest.model_copy(update={"evaluations": evaluations}))
+    assert "It does not cover translated" in card
+    assert "only dropped words, lower case and a cut in half" in card
+
+
 @pytest.mark.parametrize("model", ["x", 5, [], None, {"lora": "x"}, {"lora": {"targets": 5}}])
 @pytest.mark.parametrize("output", ["model", "adapter"])
 def test_a_configuration_may_be_any_json(make_manifest, model, output):

@@ -14,6 +14,7 @@ from huggingface_hub import ModelCard
 
 from wm_manifest import FileRef, ModelRef, RunManifest, load, save
 from wm_publish import PublishError, cli, prepare, publish, render_card
+from wm_publish.run import stage
 
 torch = pytest.importorskip("torch", reason="of the extra wm-publish[merge]")
 peft = pytest.importorskip("peft", reason="of the extra wm-publish[merge]")
@@ -128,6 +129,16 @@ def test_published_beside_the_adapter_and_noted_apart(adapter_run, hub):
     again = publish(run, merge=True, **options)
     assert again.release.hub == outcome.release.hub
     assert len(hub.repos[f"models/me/{name}-merged"].commits) == 2  # the first is the hub's
+
+
+def test_laid_ready_beside_the_adapter_and_not_in_its_place(adapter_run, hub, monkeypatch):
+    """The run knows where its adapter is, and its merged model goes elsewhere."""
+    run = adapter_run()
+    publish(run, "me/adapter", endpoint=hub.endpoint, sleep=hub.waits.append)
+    monkeypatch.delenv("HF_TOKEN")
+    outcomes = [prepare(run, merge=True), stage(run, None, True, "no token", merge=True)]
+    assert [outcome.release.repo_id for outcome in outcomes] == [None, None]
+    assert "me/adapter" not in (run / "publish-merged/README.md").read_text()
 
 
 def test_a_merged_model_does_not_replace_an_adapter_without_force(adapter_run, hub):

@@ -145,6 +145,7 @@ class RunManifest(Record):
     base_license: str | None = None
     base_weights_sha256: Sha256 | None = None  # of a folder's; None also in older files
     dataset: DatasetUse | None = None  # None until it is built
+    rows_too_long: Count | None = None  # left out of training, above data.max_tokens
     templates: list[TemplateRef] = Field(default_factory=lambda: [])
     chat_template_sha256: Sha256 | None = None
     tokenizer_sha256: Sha256 | None = None

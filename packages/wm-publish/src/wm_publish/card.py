@@ -28,11 +28,13 @@ def render_card(manifest: RunManifest, repo_id: str | None = None, *, merged: bo
     """The README.md of the run's release: Markdown with YAML metadata, the same for the same input.
 
     `repo_id` is where it will be published; without it, where the manifest says it was, if it was.
-    `merged` describes the adapter's run as the whole model that merging made of it.
+    `merged` describes the adapter's run as the whole model that merging made of it, which has
+    another place than the adapter.
     Text from the manifest can hold anything at all: it shows up as text. Folders of this machine
     do not show up.
     """
-    repo = repo_id or (manifest.hub.repo_id if manifest.hub else PLACEHOLDER_REPO)
+    before = manifest.hub.repo_id if manifest.hub and not merged else None
+    repo = repo_id or before or PLACEHOLDER_REPO
     manifest = public_manifest(manifest)
     first, last = figures.before(manifest), figures.after(manifest)
     text = _template().render(
@@ -50,6 +52,8 @@ def render_card(manifest: RunManifest, repo_id: str | None = None, *, merged: bo
         watermark_rows=figures.watermark_rows(first, last),
         detect_rows=figures.detect_rows(first, last),
         others=_all_figures(manifest),
+        edited=any("/edited/" in name for name in _all_figures(manifest)),
+        loss_changes=_changes(manifest),
         samples={task: samples.pick(manifest, task) for task in ("watermark", "detect")},
         cut=samples.CUT,
         plots=[path for path in manifest.plots if markup.is_image_path(path)],
@@ -66,6 +70,22 @@ def _is_on_an_end(manifest: RunManifest) -> bool:
     targets = _member(_member(manifest.config.get("model"), "lora"), "targets")
     names = cast("list[Any]", targets) if isinstance(targets, list) else []
     return any(str(name).endswith(ENDS) for name in names)
+
+
+def _changes(manifest: RunManifest) -> list[str]:
+    """What the run's loss had that ORPO's paper has not."""
+    loss = _member(manifest.config, "loss")
+    sharpness = _member(_member(loss, "sharpness"), "watermark")
+    changes = {
+        "a written answer's odds are compared with its own under the other colour's prompt, and "
+        "not with the other answer's (`loss.contrast`)": _member(loss, "contrast") == "prompts",
+        "a written pair that is decided weighs less (`loss.sharpness`)": sharpness not in (None, 1),
+        "where no colour is asked for, the model is held to its base (`loss.neutral`)": _member(
+            _member(loss, "neutral"), "weight"
+        )
+        not in (None, 0),
+    }
+    return [change for change, made in changes.items() if made]
 
 
 def _scorer(git: GitState) -> list[str] | None:

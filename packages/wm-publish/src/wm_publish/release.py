@@ -51,12 +51,20 @@ def plan(run_dir: Path | str, repo_id: str | None = None, private: bool = True) 
 
 
 def release_of(
-    manifest: RunManifest, items: list[Item], repo_id: str | None, private: bool
+    manifest: RunManifest,
+    items: list[Item],
+    repo_id: str | None,
+    private: bool,
+    merged: bool = False,
 ) -> ReleaseManifest:
-    """The record of a release of these items, not uploaded yet."""
+    """The record of a release of these items, not uploaded yet.
+
+    Without `repo_id` a run goes where it went before; its merged model never goes there.
+    """
+    before = manifest.hub.repo_id if manifest.hub and not merged else None
     return ReleaseManifest(
         run=manifest.name,
-        repo_id=repo_id or (manifest.hub.repo_id if manifest.hub else None),
+        repo_id=repo_id or before,
         private=private,
         files=[item.ref for item in items],
     )

@@ -53,7 +53,7 @@ def prepare(
     if not merge:
         _write_card(run, render_card(manifest, repo_id).encode("utf-8"))
     items = collect(run, manifest, repo_id, merge_adapter(run, manifest) if merge else None)
-    return Outcome(release_of(manifest, items, repo_id, private), reason="a dry run")
+    return Outcome(release_of(manifest, items, repo_id, private, merge), reason="a dry run")
 
 
 def publish(
@@ -174,7 +174,7 @@ def _stage(
         swap_in(building, staged)
     finally:
         shutil.rmtree(building, ignore_errors=True)
-    release = release_of(manifest, items, repo_id, private)
+    release = release_of(manifest, items, repo_id, private, merged is not None)
     save(release, run / (RELEASE_MERGED if merged else RELEASE))
     return Outcome(release, staged, reason)
 

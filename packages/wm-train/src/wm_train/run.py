@@ -119,6 +119,7 @@ def _train(
         train_split, longest = dataset.examples("train"), config.data.max_tokens
         size, share = config.optim.batch_size, config.loss.neutral.rows()
         pairs = examples.tokenize(train_split, tokenizer, longest, size, console, share)
+        record.update(rows_too_long=len(pairs.too_long))
         stages.report_pairs(pairs, longest, run_dir, console)
 
         # -------------------------------------------------------------------------------- trainer
