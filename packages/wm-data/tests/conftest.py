@@ -45,10 +45,14 @@ def records(demo_rows: list[wm_data.Row]) -> list[dict[str, str]]:
 
 @pytest.fixture
 def write_recipe(tmp_path: Path) -> Callable[..., str]:
-    """Write a recipe with these sources and return its path."""
+    """Write a recipe with these sources and return its path.
+
+    Near duplicates are looked for where a test says so: the demo's rows are full of them.
+    """
+    usual = {"name": "small", "shares": {"test": 0.2}, "near_duplicates": None}
 
     def write(*sources: dict[str, object], **rest: object) -> str:
-        recipe = {"name": "small", "sources": list(sources), "shares": {"test": 0.2}, **rest}
+        recipe = {**usual, "sources": list(sources), **rest}
         path = tmp_path / "recipe.yaml"
         path.write_text(json.dumps(recipe))  # JSON is YAML
         return str(path)

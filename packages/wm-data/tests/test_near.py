@@ -132,6 +132,26 @@ def test_the_search_is_exact(sets, wanted, twentieths):
     assert index.has_near(hashes(wanted)) == near
 
 
+def test_a_recipe_that_says_nothing_looks_for_them(tmp_path, write_lines, apart):
+    """Reading shows the answers: a copy of one in training would be known by heart."""
+    train, test = apart
+    copy = {**test[0], "prompt": "Something else entirely, as it were?"}
+    places = [write_lines([*train, copy], "a.jsonl"), write_lines(test, "b.jsonl")]
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(
+        f"name: mine\nsources:\n- {{id: a, file: {places[0]}, role: train}}\n"
+        f"- {{id: b, file: {places[1]}, role: heldout}}\n"
+    )
+    manifest = wm_data.build(str(recipe), tmp_path / "out", progress=False)
+    assert manifest.dropped == {"near duplicate": 1}
+    assert "index of 0.8 or more) were dropped" in (tmp_path / "out/README.md").read_text()
+
+
+def test_a_dataset_says_that_nobody_looked_for_them(demo):
+    assert demo.manifest.recipe["near_duplicates"] is None
+    assert "merely alike were not looked for" in (demo.path / "README.md").read_text()
+
+
 def test_a_recipe_of_an_earlier_version_is_read(write_recipe, write_lines, records):
     """Its manifest names the permutations of the search of then: a run can be repeated."""
     rules = {"threshold": 0.8, "permutations": 128}

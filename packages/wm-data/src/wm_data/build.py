@@ -87,7 +87,7 @@ def build(
         names += _write_extras(folder, bands, texts)
         manifest = DatasetManifest(
             name=recipe.name,
-            recipe=record.pinned(recipe, [*opened, *unmarked]).model_dump(exclude_none=True),
+            recipe=record.resolved(record.pinned(recipe, [*opened, *unmarked])),
             seed=seed,
             limit=limit,
             on_bad_row=on_bad_row,

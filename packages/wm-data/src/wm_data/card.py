@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 from string import Template
+from typing import Any
 
 from wm_manifest import DatasetManifest
 
@@ -31,12 +32,20 @@ def render_card(manifest: DatasetManifest) -> str:
         name=manifest.name,
         codebook=manifest.codebook.split()[0],
         splits=_lines(splits),
+        near=_near(manifest),
         sources=_lines(sources),
         dropped="| reason | rows |\n|---|---|\n" + _lines(dropped) if dropped else "None.",
         extras=_extras(manifest),
         seed=manifest.seed,
         limit="" if manifest.limit is None else f", limit {manifest.limit}",
     )
+
+
+def _near(manifest: DatasetManifest) -> str:
+    """What was done about texts of different splits that are alike."""
+    looked: Any = manifest.checks.get("near_duplicates")
+    name = "card_near.md" if isinstance(looked, dict) else "card_not_near.md"
+    return _text(name).substitute(looked if isinstance(looked, dict) else {}).strip()
 
 
 def _extras(manifest: DatasetManifest) -> str:

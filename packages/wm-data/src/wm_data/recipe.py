@@ -167,7 +167,8 @@ class Recipe(Strict):
     sources: list[Source] = pydantic.Field(min_length=1)
     shares: Shares = Shares()
     audit: AuditRules = AuditRules()
-    near_duplicates: NearRules | None = None  # None: not looked for
+    # A reading example shows the answer: one that is in training word for word is known by heart.
+    near_duplicates: NearRules | None = NearRules()  # None: not looked for
     repetition: RepetitionRules | None = None  # None: not looked for
     bands: BandRules = BandRules()
     unmarked: list[TextSource] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import wm_prompts
 from wm_data.audit import REASONS, Measured
@@ -29,6 +30,12 @@ def pinned(recipe: Recipe, opened: Iterable[AnyOpened]) -> Recipe:
 
     sources, unmarked = [*map(pin, recipe.sources)], [*map(pin, recipe.unmarked)]
     return recipe.model_copy(update={"sources": sources, "unmarked": unmarked})
+
+
+def resolved(recipe: Recipe) -> dict[str, Any]:
+    """All fields that are set, and those that only an explicit null leaves out."""
+    off = {} if recipe.near_duplicates else {"near_duplicates": None}
+    return recipe.model_dump(exclude_none=True) | off
 
 
 def source_refs(
