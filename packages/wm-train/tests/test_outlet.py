@@ -1,6 +1,9 @@
 """What is printed holds no secret, whoever prints it; a run's path may hold none."""
 
+import errno
+import io
 import logging
+import os
 import sys
 from collections.abc import Callable
 
@@ -32,6 +35,29 @@ def test_what_is_printed_is_redacted(
     with redacted():
         PRINTERS[printer](f"with {TOKEN} and {VALUE}")
     assert "with <redacted> and <redacted>" in "".join(capsys.readouterr())
+
+
+class Broken(io.StringIO):
+    """A stream that fails with EIO, as a terminal whose connection broke, or otherwise."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.fault = OSError(number, os.strerror(number))
+
+    def write(self, text: str) -> int:
+        raise self.fault
+
+
+def test_a_terminal_that_is_gone_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Broken(errno.EIO))
+    with redacted():
+        print("to nobody", file=sys.stderr, flush=True)
+
+
+def test_any_other_fault_of_a_stream_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", Broken(errno.ENOSPC))
+    with redacted(), pytest.raises(OSError, match="No space left"):
+        print("x", flush=True)
 
 
 def test_a_traceback_is_redacted_and_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:

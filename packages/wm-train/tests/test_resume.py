@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -17,10 +18,11 @@ from rich.console import Console
 
 import wm_eval.gather
 from wm_manifest import EvalReport, RunManifest, load
-from wm_train import checkpoints, cli, journal, run
+from wm_train import checkpoints, cli, journal, out_of_memory, resume, run
 from wm_train.config import TrainConfig
 from wm_train.errors import CheckpointError, ResumeError
 from wm_train.lock import only_one
+from wm_train.out_of_memory import OutOfMemoryError
 from wm_train.record import RunRecord
 from wm_train.resume import fingerprint
 
@@ -188,6 +190,36 @@ def test_weights_have_a_fingerprint() -> None:
     assert fingerprint(model) == before
     model.weight.data[1, 2] *= 1.01
     assert fingerprint(model) != before
+
+
+MEMORY = {
+    "smaller packs": {"optim": {"pack_tokens": 64}},
+    "recomputing": {"model": {"gradient_checkpointing": True}},
+}
+
+
+@pytest.mark.parametrize("case", MEMORY)
+def test_a_run_that_found_too_little_memory_may_go_on_with_less(
+    case: str, tiny: Callable[..., TrainConfig], make_manifest: Callable[..., RunManifest]
+) -> None:
+    before = make_manifest(config=tiny().model_dump(mode="json"))
+    (line,) = resume.check(tiny(**MEMORY[case]), before)
+    assert re.fullmatch(r"(optim|model)\.\w+ is (64|True) from now on, and was \w+", line)
+    with pytest.raises(ResumeError, match=r"was started with optim\.learning_rate"):
+        resume.check(tiny(optim={"learning_rate": 0.5}), before)
+
+
+def test_memory_that_is_not_enough_is_one_line_that_says_what_to_lower(
+    tiny: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    said = r"CUDA out of memory; .* --optim.pack_tokens 32 "
+    with (
+        pytest.raises(OutOfMemoryError, match=said) as e,
+        out_of_memory.told(tiny(optim={"pack_tokens": 64}), tmp_path / "mine"),
+    ):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+    assert "--name mine" in str(e.value)
+    assert e.value.exit_code == 2
 
 
 @pytest.mark.parametrize("kind", ["full", pytest.param("lora", marks=pytest.mark.slow)])

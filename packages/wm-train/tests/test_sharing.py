@@ -70,7 +70,9 @@ def mamba() -> Any:
     return MambaForCausalLM(MambaConfig(**SIZE, state_size=4))
 
 
-def trainer(model: Any, base_dir: Path, out: Path, **arguments: Any) -> Any:
+def trainer(model: Any, base_dir: Path, out: Path, padding: bool = True, **arguments: Any) -> Any:
+    tokenizer = AutoTokenizer.from_pretrained(base_dir)
+    tokenizer.pad_token = tokenizer.pad_token if padding else None
     return WatermarkOrpoTrainer(
         model=model,
         args=ORPOConfig(
@@ -80,7 +82,7 @@ def trainer(model: Any, base_dir: Path, out: Path, **arguments: Any) -> Any:
             **{"use_cpu": True, "bf16": False, **arguments},
         ),
         train_dataset=Dataset.from_list(ROW),
-        processing_class=AutoTokenizer.from_pretrained(base_dir),
+        processing_class=tokenizer,
         nll_scope="answer",
         twins=True,
         pack_tokens=64,
@@ -112,6 +114,37 @@ def test_a_model_that_cannot_share_is_found_and_trained_all_the_same(
     assert made.sharing_refused  # for the manifest
     loss = made.training_step(made.model, {"packs": made.packing.packs(ROW)})
     assert torch.isfinite(loss)
+
+
+@pytest.mark.parametrize(("window", "shared"), [(6, False), (7, True), (None, True)])
+def test_layers_with_a_window_share_what_it_does_not_cut(
+    window: int | None,
+    shared: bool,
+    base_dir: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The longest of ROW has seven tokens. A mask that is given is used in every layer as it is."""
+    torch.manual_seed(0)
+    config = qwen3("sdpa").config
+    if window is not None:
+        config.sliding_window = window
+        config.layer_types = ["full_attention", "sliding_attention"]
+    made = trainer(Qwen3ForCausalLM(config), base_dir, tmp_path)
+    with caplog.at_level(logging.WARNING):
+        sharing.settle(made)
+    assert made.packing.shared is shared
+    assert ("see 6 tokens back and an example has 7" in caplog.text) is not shared
+
+
+def test_a_tokenizer_without_padding_changes_nothing(base_dir: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    made = trainer(qwen3("sdpa"), base_dir, tmp_path)
+    torch.manual_seed(0)
+    bare = trainer(qwen3("sdpa"), base_dir, tmp_path, padding=False)
+    losses = [t.training_step(t.model, {"packs": t.packing.packs(ROW)}) for t in (made, bare)]
+    assert torch.equal(*losses)
+    assert sharing.settle(bare) is not None
 
 
 def test_a_bfloat16_base_under_a_float32_adapter_shares(base_dir: Path, tmp_path: Path) -> None:

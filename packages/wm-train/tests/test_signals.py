@@ -57,6 +57,7 @@ def started(config: TrainConfig, folder: Path, strike: Strike = lambda folder: N
     if child:
         return child
     try:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and so would the run
         strike(folder)
         with (folder.parent / "printed.txt").open("w") as file:
             go(config, folder, Console(file=file, width=200))
@@ -149,7 +150,8 @@ def in_an_evaluation(after: int, *numbers: int) -> Strike:
 @pytest.mark.parametrize(
     ("strike", "code", "waits_for"),
     [
-        (in_a_step(signal.SIGTERM), 75, "running step"),
+        # The kernel sends it when a terminal goes, and so does the shell.
+        (in_a_step(signal.SIGHUP, signal.SIGHUP), 75, "running step"),
         pytest.param(
             in_an_evaluation(HERE, signal.SIGTERM),
             75,

@@ -117,6 +117,32 @@ def test_any_attempt_on_an_accelerator_leaves_no_evaluation_to_keep(
     assert bool(record.manifest.evaluations) is kept
 
 
+# what the attempt that begins has beside the last one -> are evaluations kept
+MOVED: dict[str, tuple[dict[str, Any], bool]] = {
+    "nothing": ({}, True),
+    "another command": ({"command": ["wm-train", "--name", "plain"]}, True),
+    "another torch": ({"packages": {"torch": "2.10"}}, False),
+    "another commit": ({"git": GitState(commit="b" * 40, dirty=False)}, False),
+    "another processor": ({"hardware": CPU.model_copy(update={"cpu": "y"})}, False),
+}
+
+
+@pytest.mark.parametrize("case", MOVED)
+def test_what_may_change_the_weights_leaves_no_evaluation_after_the_checkpoint(
+    make_manifest: Make, tmp_path: Path, case: str
+) -> None:
+    """Its step is trained again, on something else: the figures would be of other weights."""
+    here, kept = MOVED[case]
+    evaluations = [
+        {"step": step, "path": f"eval/step-{step:06d}", "valid": True, "figures": {}}
+        for step in (0, 7)
+    ]
+    run = make_manifest(hardware=CPU, attempts=attempts(None, one()), evaluations=evaluations)
+    record = RunRecord(tmp_path, run)
+    record.resume(5, one(**here))
+    assert [e.step for e in record.manifest.evaluations] == ([0, 7] if kept else [0])
+
+
 LOST = "commit aaaaaaaaaaaa and changes that were not kept"
 
 

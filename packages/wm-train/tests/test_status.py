@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from wm_manifest import (
     WandbRef,
     save,
 )
-from wm_train import checkpoints, cli, commands, status
+from wm_train import checkpoints, cli, commands, resume, status
 from wm_train.errors import ResumeError
 from wm_train.journal import Journal
 from wm_train.lock import only_one
@@ -212,6 +213,23 @@ def test_runs_are_listed_newest_first_and_other_folders_are_not(
     assert shown[0]["figures"]["watermark/red/success"]["low"] == 0.25
     assert "a-new" in command(["status"], tmp_path, monkeypatch, capsys)  # the latest
     assert status.find(str(tmp_path / "c-mid"), tmp_path / "x") == tmp_path / "c-mid"
+
+
+def test_the_latest_to_go_on_with_is_the_newest_that_was_cut_off(tmp_path: Path) -> None:
+    """A demo that finished since is not it, nor is a dataset, nor a run in progress."""
+    for day, (name, state) in enumerate(
+        {"older": "interrupted", "mine": "interrupted", "demo": "finished"}.items(), 1
+    ):
+        make(tmp_path / name, state, f"2026-01-0{day}T00:00:00+00:00")
+    running = make(tmp_path / "running", created="2026-01-04T00:00:00+00:00")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/manifest.json").write_text('{"kind": "dataset"}')
+    with only_one(running):
+        assert resume.latest(tmp_path) == tmp_path / "mine"
+    for name in ("older", "mine", "running"):
+        shutil.rmtree(tmp_path / name)
+    with pytest.raises(ResumeError, match="holds no run that was cut off; give its name"):
+        resume.latest(tmp_path)
 
 
 def command(

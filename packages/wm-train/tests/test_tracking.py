@@ -21,10 +21,44 @@ from wandb.proto import wandb_internal_pb2
 from wm_manifest import EvalReport, RunManifest, load
 from wm_train import run, tracker, tracking
 from wm_train.config import TrainConfig
+from wm_train.errors import ConfigError
 from wm_train.journal import read
 from wm_train.record import RunRecord
 
 Make = Callable[..., TrainConfig]
+
+
+# -------------------------------------------------------------------------------------- what is asked
+MODES = [
+    # WANDB_MODE, WANDB_DISABLED, mode with a key there
+    ("", "", "online"),
+    ("offline", "", "offline"),
+    ("Offline", "", "offline"),
+    ("dryrun", "", "offline"),
+    ("run", "", "online"),
+    ("disabled", "", "disabled"),
+    ("", "true", "disabled"),
+    ("online", "true", "disabled"),
+    ("", "false", "online"),
+]
+
+
+@pytest.mark.parametrize(("asked", "disabled", "mode"), MODES)
+def test_who_asked_to_send_nothing_is_heard(
+    monkeypatch: pytest.MonkeyPatch, asked: str, disabled: str, mode: str
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    monkeypatch.setenv("WANDB_MODE", asked)
+    monkeypatch.setenv("WANDB_DISABLED", disabled)
+    assert tracking.resolve_mode("auto") == mode
+
+
+def test_a_mode_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have been meant to send nothing."""
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    monkeypatch.setenv("WANDB_MODE", "ofline")
+    with pytest.raises(ConfigError, match="WANDB_MODE is 'ofline'; expected one of online"):
+        tracking.resolve_mode("auto")
 
 
 # ---------------------------------------------------------------------------------- the .wandb file

@@ -58,7 +58,7 @@ def seal(folder: Path, step: int) -> None:
     text = json.dumps({"schema_version": VERSION, "step": step, "files": files}, indent=2) + "\n"
     (folder / SEAL).write_text(text, "utf-8")
     for path in [*paths, folder / SEAL, *(p for p in folder.rglob("*") if p.is_dir()), folder]:
-        _force(path)
+        force(path)
 
 
 def fault(folder: Path) -> str | None:
@@ -100,7 +100,8 @@ def newest_whole(root: Path) -> tuple[Path | None, dict[str, str]]:
     return None, passed
 
 
-def _force(path: Path) -> None:
+def force(path: Path) -> None:
+    """Have a file or folder on the disk when this returns: a power cut loses what is not."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -114,7 +115,7 @@ def put(staged: Path, root: Path) -> Path:
     if target.exists():
         shutil.rmtree(target)
     staged.rename(target)
-    _force(root)
+    force(root)
     return target
 
 

@@ -57,8 +57,9 @@ def launch(
     runs_dir
         Where run folders are made.
     resume
-        Name of a run that was cut off, or 'latest'; it goes on with its own configuration. The
-        command that started it does the same if it gave a --name.
+        Name of a run that was cut off, path of its folder, or 'latest' for the newest of them; it
+        goes on with its own configuration. The command that started it does the same if it gave a
+        --name.
     restart
         Train again from step 0 when every checkpoint of the run is damaged or gone.
     """
@@ -90,7 +91,8 @@ def _resume(name: str, runs_dir: Path, restart: bool, given: bool) -> None:
 
     if given:
         raise ConfigError("--resume takes the run's own configuration: give it no other options")
-    named = runs_dir / Path(name).name
+    # A bare name is of a run there, a path is taken as it is.
+    named = runs_dir / name if name == Path(name).name else Path(name)
     run_dir = processes.of_main(lambda: resume.latest(runs_dir) if name == "latest" else named)
     config, preset = resume.config_of(run_dir)
     _train(config, preset, run_dir, restart)

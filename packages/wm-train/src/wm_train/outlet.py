@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from collections.abc import Generator, Iterable
@@ -18,8 +19,13 @@ class Redacted:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        self._stream.write(redact(text))
+        with _without_a_terminal():
+            self._stream.write(redact(text))
         return len(text)
+
+    def flush(self) -> None:
+        with _without_a_terminal():
+            self._stream.flush()
 
     def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:
@@ -27,6 +33,16 @@ class Redacted:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+@contextmanager
+def _without_a_terminal() -> Generator[None]:
+    """What is told to a terminal that has been closed is lost, and ends nothing."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
 
 
 @contextmanager

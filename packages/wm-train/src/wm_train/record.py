@@ -57,8 +57,10 @@ class RunRecord:
             last = self.manifest.attempts[-1].model_copy(update=update)
             self.update(attempts=[*self.manifest.attempts[:-1], last])
         machines = stack.machines(self.manifest) + ([here.hardware] if here else [])
-        if any(machine.devices for machine in machines):
-            # An accelerator does not repeat its steps bit for bit: these were of other weights.
+        moved = here is not None and stack.changed(self.manifest, here)
+        if moved or any(machine.devices for machine in machines):
+            # Neither an accelerator nor other software repeats its steps bit for bit: these were
+            # of other weights.
             kept = [e for e in self.manifest.evaluations if e.step <= checkpoint_step]
             self.update(evaluations=kept)
         self.checkpoints()

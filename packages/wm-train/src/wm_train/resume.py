@@ -16,7 +16,7 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from wm_eval import WatermarkEvalCallback
 from wm_manifest import ModelRef, RunManifest, load
-from wm_train import checkpoints
+from wm_train import checkpoints, status
 from wm_train.config import TrainConfig, first_fault
 from wm_train.errors import CheckpointError, ResumeError
 from wm_train.redact import redact_fields
@@ -24,6 +24,8 @@ from wm_train.signals import Stop
 
 # Sections that leave the weights as they are.
 FREE = ("log_every", "checkpoint", "tracking", "publish")
+# What a step's memory depends on, and the order of its sums, but not what it computes.
+OF_MEMORY = ("optim.pack_tokens", "model.gradient_checkpointing")
 
 
 def previous(run_dir: Path) -> RunManifest | None:
@@ -33,11 +35,11 @@ def previous(run_dir: Path) -> RunManifest | None:
 
 
 def latest(runs_dir: Path) -> Path:
-    """The run folder whose manifest was written last."""
-    found = sorted(runs_dir.glob("*/manifest.json"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise ResumeError(f"{runs_dir} holds no run to resume; name another with --runs-dir")
-    return found[-1].parent
+    """The newest run that was cut off: neither finished, nor running at this moment."""
+    for run in status.runs(runs_dir):
+        if run.state in ("interrupted", "crashed"):
+            return Path(run.folder)
+    raise ResumeError(f"{runs_dir} holds no run that was cut off; give its name, or --runs-dir")
 
 
 def config_of(run_dir: Path) -> tuple[TrainConfig, str | None]:
@@ -56,17 +58,25 @@ def config_of(run_dir: Path) -> tuple[TrainConfig, str | None]:
         ) from error
 
 
-def check(config: TrainConfig, before: RunManifest) -> None:
-    """Raise `ResumeError` naming the first field that would make it another run."""
+def check(config: TrainConfig, before: RunManifest) -> list[str]:
+    """Raise `ResumeError` naming the first field that would make it another run.
+
+    Those that a run may be gone on with when memory was short are returned, a line each.
+    """
     now: dict[str, Any] = redact_fields(json.loads(config.model_dump_json(exclude=set(FREE))))
     old = _with_defaults(before.config)
     then = {name: value for name, value in old.items() if name not in FREE}
-    for field, (past, new) in _differences(then, now).items():
+    found, lines = _differences(then, now), list[str]()
+    for field, (past, new) in found.items():
+        if field in OF_MEMORY:
+            lines.append(f"{field} is {new!r} from now on, and was {past!r}")
+            continue
         raise ResumeError(
             f"{before.name} was started with {field} = {past!r}, not {new!r}: going on would be "
             f"another run; give the old value, go on with --resume {before.name}, or take another "
             "--name"
         )
+    return lines
 
 
 def _with_defaults(fields: dict[str, Any]) -> dict[str, Any]:
@@ -151,9 +161,9 @@ class CatchingUp(WatermarkEvalCallback):
 class ResumableEval(CatchingUp):
     """Skips evaluations that are done, and goes on with one that was cut off.
 
-    `known(step)` says whether a step's evaluation is done. Replayed steps give the same weights on
-    a CPU, so run and step tell them from any others; an accelerator sums in no fixed order, and
-    what was answered there is kept for these very weights. `paused` surrounds each one; `together`
+    `known(step)` says whether a step's evaluation is done. What one that was cut off had answered
+    is kept for these very weights: replayed steps give the same ones on a CPU, where nothing else
+    has changed, and an accelerator sums in no fixed order. `paused` surrounds each one; `together`
     is called when a step's evaluation is there, made now or before, or left to a later attempt.
     Step 0 is found again by the run's name.
     """
@@ -183,8 +193,8 @@ class ResumableEval(CatchingUp):
     def _evaluate(self, state: Any, options: Any, kwargs: Any) -> None:
         step = int(state.global_step)
         if not self._known(step) and not (self._stop and self._stop.asked):
-            own = [] if kwargs["model"].device.type == "cpu" else [fingerprint(kwargs["model"])]
-            options = {**options, "weights": [self.run, f"step {step}", *own]}
+            weights = [self.run, f"step {step}", fingerprint(kwargs["model"])]
+            options = {**options, "weights": weights}
             interruptible = self._stop.evaluating() if self._stop else nullcontext(lambda: None)
             with self._paused(), interruptible as between:
                 super()._evaluate(state, {**options, "between": between}, kwargs)

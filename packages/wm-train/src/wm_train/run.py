@@ -15,6 +15,7 @@ from wm_train import (
     engine,
     examples,
     full_disk,
+    out_of_memory,
     processes,
     provenance,
     publishing,
@@ -59,12 +60,14 @@ def train(
     says how the run ended either way.
     """
     processes.check_precision(config.model.precision)
+    tracking.resolve_mode(config.tracking.mode)  # refused now, and not when the rows are read
     if not processes.is_main():
         follow(config, run_dir)
     stop = Stop(lambda line: console.print(line, style="yellow", soft_wrap=True, highlight=False))
     with (
         processes.failure_told(),
         full_disk.told(run_dir),
+        out_of_memory.told(config, run_dir),
         only_one(run_dir),
         stop.listening(),
         tracking.kept_inside(run_dir),

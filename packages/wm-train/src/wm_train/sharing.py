@@ -38,6 +38,13 @@ def settle(trainer: WatermarkOrpoTrainer) -> float | None:
     if not trainer.packing.shared:
         return None
     model = cast(Any, trainer.model)
+    window, longest = window_of(model.config), longest_sequence(trainer.train_dataset)
+    if window is not None and longest > window:
+        # Transformers applies no window to a mask that is given: all would attend to all.
+        why = f"its layers see {window:,} tokens back and an example has {longest:,}"
+        trainer.use_sdpa()
+        _refuse(trainer, why)
+        return None
     limit = TOLERANCE[computed_in(trainer)]
     try:
         worst = difference(trainer, shortest_row(trainer.train_dataset))
@@ -53,13 +60,34 @@ def settle(trainer: WatermarkOrpoTrainer) -> float | None:
         log.warning("%s cannot be used here: %s; training goes on with sdpa", FLEX, why)
         trainer.use_sdpa()
         return settle(trainer)
+    _refuse(trainer, why)
+    return worst
+
+
+def _refuse(trainer: WatermarkOrpoTrainer, why: str) -> None:
     log.warning(
         "model type %s cannot share prompts between answers: %s; "
         "training goes on with padded batches, at about twice the tokens",
-        *(model.config.model_type, why),
+        *(cast(Any, trainer.model).config.model_type, why),
     )
     trainer.stop_sharing(why)
-    return worst
+
+
+def window_of(config: Any) -> int | None:
+    """How far back the layers with a sliding window or chunks see; None where none has one."""
+    from transformers import DynamicCache
+
+    if not any(DynamicCache(config=config).is_sliding):
+        return None
+    text = config.get_text_config()
+    widths = (getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size"))
+    return min((width for width in widths if width), default=0)
+
+
+def longest_sequence(data: Any) -> int:
+    """Tokens of the longest prompt with an answer."""
+    columns = (data[name] for name in ("prompt_ids", "chosen_ids", "rejected_ids"))
+    return max(len(p) + max(len(c), len(r)) for p, c, r in zip(*columns, strict=True))
 
 
 def computed_in(trainer: WatermarkOrpoTrainer) -> torch.dtype:

@@ -15,7 +15,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from wm_train import processes
 from wm_train.pace import Pace, Part
 
-EXIT_CODES = {signal.SIGTERM: 75, signal.SIGINT: 130}  # 75: EX_TEMPFAIL, try again
+# 75: EX_TEMPFAIL, try again. SIGHUP: the terminal is gone, as when a connection breaks.
+EXIT_CODES = {signal.SIGTERM: 75, signal.SIGHUP: 75, signal.SIGINT: 130}
 
 UNTIL: dict[Part | None, str] = {
     "step": "the running step is over and its checkpoint is saved",
@@ -35,6 +36,10 @@ class Stopped(KeyboardInterrupt):
 
 class _Left(BaseException):
     """An evaluation ends after a batch: a signal came. To nothing on the way it is a fault."""
+
+
+def _is_heard(number: int) -> bool:
+    return signal.getsignal(number) is not signal.SIG_IGN
 
 
 def announcement(number: int, pace: Pace) -> str:
@@ -63,11 +68,13 @@ class Stop(TrainerCallback):
 
     @contextmanager
     def listening(self) -> Generator[None]:
-        """Handle both signals here; those of before come back in the end."""
+        """Handle the signals here; those of before come back in the end."""
         if threading.current_thread() is not threading.main_thread():
             yield  # only the main thread may set handlers
             return
-        before = {number: signal.signal(number, self._on_signal) for number in EXIT_CODES}
+        # nohup ignores SIGHUP, and so it stays.
+        heard = [n for n in EXIT_CODES if n != signal.SIGHUP or _is_heard(n)]
+        before = {number: signal.signal(number, self._on_signal) for number in heard}
         try:
             yield
         finally:
@@ -75,6 +82,8 @@ class Stop(TrainerCallback):
                 signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP and self._asked is not None:
+            return  # it comes from the kernel and from the shell: twice, and nobody insists
         if self._asked is not None or not self._training:
             raise Stopped(number)
         self._asked = number

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -11,6 +12,9 @@ from wm_manifest import Hardware, RunManifest, Stack
 from wm_publish.markup import one_line
 from wm_train import checkout, provenance
 from wm_train.redact import redact_command
+
+if TYPE_CHECKING:
+    from wm_train.differences import Difference
 
 
 def here(run_dir: Path, command: list[str], before: RunManifest | None) -> Stack:
@@ -51,12 +55,17 @@ def machines(manifest: RunManifest) -> list[Hardware]:
     return [run.hardware for _, run in stretches(manifest)]
 
 
-def announce(before: RunManifest, now: Stack, console: Console) -> None:
-    """Say what is not as it was in the attempt before."""
+def changed(before: RunManifest, now: Stack) -> list[Difference]:
+    """What could matter and is not as it was in the newest attempt."""
     from wm_train.differences import changes
 
     *_, (_, last) = stretches(before)
-    for each in changes(last, on(before, now)):
+    return list(changes(last, on(before, now)))
+
+
+def announce(before: RunManifest, now: Stack, console: Console) -> None:
+    """Say what is not as it was in the attempt before."""
+    for each in changed(before, now):
         # A manifest may be a stranger's: what would steer a terminal is shown as an escape.
         text = one_line(f"since the last attempt: {each}")
         console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)

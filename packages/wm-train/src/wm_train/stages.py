@@ -15,6 +15,7 @@ from wm_eval.prompting import chat_template
 from wm_manifest import DatasetUse, RunManifest, load
 from wm_train import (
     base,
+    checkpoints,
     data,
     engine,
     examples,
@@ -50,7 +51,8 @@ def go_on(
     config: TrainConfig, before: RunManifest, run_dir: Path, restart: bool, console: Console
 ) -> Path | None:
     """The checkpoint to go on from, if it is the same run; what was left half made is removed."""
-    resume.check(config, before)
+    for line in resume.check(config, before):
+        console.print(f"[yellow]{line}[/]", soft_wrap=True)
     resume.same("the number of processes", before.processes, processes.number())
     checkpoint = resume.checkpoint(run_dir, before, restart, console)
     resume.clear(run_dir, before)
@@ -140,6 +142,8 @@ def save(
     """Write the result, record its files, and give an adapter to W&B."""
     folder = run_dir / record.manifest.output
     engine.save(model, tokenizer, folder)
+    for path in (*(p for p in folder.rglob("*") if p.is_file()), folder):
+        checkpoints.force(path)  # before a manifest that says "finished"
     files = provenance.file_refs(folder, run_dir)
     record.update(files=files, weights_sha256=provenance.weights_sha256(files))
     if record.manifest.output == "adapter":

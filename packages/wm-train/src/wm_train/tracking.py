@@ -20,6 +20,12 @@ from wm_train.tracker import FINISH_S, Tracker, end_service
 log = logging.getLogger(__name__)
 
 Mode = Literal["auto", "online", "offline", "disabled"]
+# What W&B takes for WANDB_MODE, and what it means there.
+MODES: dict[str, Literal["online", "offline", "disabled"]] = {
+    **{"online": "online", "run": "online"},
+    **{"offline": "offline", "dryrun": "offline", "disabled": "disabled"},
+}
+YES = ("1", "true", "yes", "on")
 
 INIT_S = 60.0  # for W&B to answer when a run is opened; then it is logged offline
 
@@ -42,12 +48,19 @@ def kept_inside(run_dir: Path) -> Generator[None]:
 
 
 def resolve_mode(mode: Mode) -> Literal["online", "offline", "disabled"]:
-    """What `auto` means here: WANDB_MODE if it is set, else online with a key, else offline."""
+    """What `auto` means here: WANDB_MODE if it is set, else online with a key, else offline.
+
+    Raises `ConfigError` for a WANDB_MODE that is none: it may have been meant to send nothing.
+    """
     if mode != "auto":
         return mode
-    asked = os.environ.get("WANDB_MODE")
-    if asked in ("online", "offline", "disabled"):
-        return asked
+    asked = os.environ.get("WANDB_MODE", "").strip().lower()
+    if asked and asked not in MODES:
+        raise ConfigError(f"WANDB_MODE is {asked!r}; expected one of {', '.join(MODES)}")
+    if os.environ.get("WANDB_DISABLED", "").strip().lower() in YES:
+        return "disabled"
+    if asked:
+        return MODES[asked]
     return "online" if _has_key() else "offline"
 
 

@@ -72,7 +72,7 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
         self.attention: str = model.config._attn_implementation
         self.packing = Packing(
             pack_tokens,
-            tokenizer.pad_token_id,
+            tokenizer.pad_token_id or 0,  # any token will do: the mask hides it, and none predicts
             twins=contrast == "prompts",
             text=nll_scope == "full",
             shared=share_prefixes,
