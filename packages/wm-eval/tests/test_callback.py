@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
 
 from wm_eval import WatermarkEvalCallback
 from wm_eval.preserve import answers_bare, preserved, trim_heap
@@ -91,6 +91,22 @@ def test_weights_are_bit_equal_with_and_without_the_hook(
     assert len(reports) == STEPS + 1
     for name, value in plain.items():
         assert torch.equal(value, hooked[name]), name
+
+
+def test_the_last_report_is_of_the_step_whose_weights_were_loaded(
+    make_model: Callable[..., Any], tokenizer: Any, dataset_dir: Path, tmp_path: Path
+) -> None:
+    """With `load_best_model_at_end` they are not those of the last step."""
+    state = TrainerState(global_step=STEPS, max_steps=STEPS, best_global_step=2)
+    arguments = TrainingArguments(
+        output_dir=str(tmp_path), report_to=[], use_cpu=True, load_best_model_at_end=True,
+        eval_strategy="steps", eval_steps=2, save_steps=2,
+    )  # fmt: skip
+    reports: list[EvalReport] = []
+    callback = hook(dataset_dir, reports, limit=1, extras=False, tokenizer=tokenizer)
+    callback.on_train_end(arguments, state, TrainerControl(), model=make_model())
+    assert [report.step for report in reports] == [2]
+    assert state.global_step == STEPS
 
 
 def test_reports_come_at_the_start_every_n_steps_and_once_at_the_end(

@@ -189,6 +189,45 @@ def test_a_damaged_file_of_a_model_is_one_line_and_exit_2(
     assert "Traceback" not in err
 
 
+def test_a_model_that_lacks_weights_is_refused(
+    capsys: pytest.CaptureFixture[str], model_dir: Path, dataset_dir: Path
+) -> None:
+    """Transformers fills them with random numbers, and says so in a table of the log."""
+    from safetensors.torch import load_file, save_file
+
+    path = model_dir / "model.safetensors"
+    kept = {name: value for name, value in load_file(path).items() if ".layers.1." not in name}
+    save_file(kept, path, metadata={"format": "pt"})
+    code, _, err = run(capsys, "--model", model_dir, "--data", dataset_dir, "--device", "cpu")
+    assert code == 2
+    assert "has no weights for" in err.splitlines()[-1]
+    assert "(model.layers.1.input_layernorm.weight)" in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--data", "nowhere"], "nowhere is no dataset folder"),
+        (["--split", "tests"], "has no split 'tests'; it has: "),
+        (["--limit", 0], "limit is 0; give a number of at least 1"),
+        (["--max-new-tokens", 0], "max_new_tokens is 0; expected at least 1"),
+        (["--temperature", -1], "temperature is -1.0; expected at least 0"),
+        (
+            ["--trained-with", "nowhere.json"],
+            "nowhere.json: neither a run's nor a dataset's manifest: no such file",
+        ),
+    ],
+)
+def test_what_can_be_refused_is_before_a_model_is_loaded(
+    capsys: pytest.CaptureFixture[str], dataset_dir: Path, options: list[Any], message: str
+) -> None:
+    """The model is not even there."""
+    data = [] if options[0] == "--data" else ["--data", dataset_dir]
+    code, _, err = run(capsys, "--model", "me/none", *data, *options)
+    assert code == 2
+    assert message in err.splitlines()[-1]
+
+
 def test_out_is_refused_before_the_model_is_loaded(
     capsys: pytest.CaptureFixture[str], dataset_dir: Path
 ) -> None:

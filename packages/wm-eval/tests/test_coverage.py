@@ -2,7 +2,8 @@
 
 One kind each: a rate (success, accuracy, both orders), a share in [0, 1] (mean share, seq-rep-3), a
 difference of rates (lift, lift over base), a mean without bounds (length ratio), exp of one
-(perplexity and its ratio), an area under the curve with paired and with unpaired sides. The
+(perplexity and its ratio), an area under the curve with paired and with unpaired sides, power at a
+threshold that has to be fitted. The
 expected calibration error is none of them: it is above 0 by chance alone, and its interval says so.
 """
 
@@ -18,6 +19,7 @@ from scipy.stats import norm
 
 from wm_eval.compare import difference
 from wm_eval.metrics.base import exponential
+from wm_eval.metrics.power import power, power_apart
 from wm_eval.metrics.separation import auroc, auroc_apart
 from wm_eval.stats import bounded, mean, rate
 from wm_manifest import Estimate
@@ -170,6 +172,28 @@ def a_rare_gain(groups: int, gained: float) -> Draw:
     return draw
 
 
+def a_power(answers: int, shift: float) -> Draw:
+    """Above the 1 % of the plain ones; the truth is that of the threshold which nobody knows."""
+
+    def draw(rng: Rng) -> tuple[Estimate, float]:
+        names = [str(i) for i in range(answers)]
+        marked, plain = rng.normal(shift, 1, answers), rng.normal(0, 1, answers)
+        return power(list(marked), list(plain), names), float(norm.sf(norm.isf(0.01) - shift))
+
+    return draw
+
+
+def a_power_apart(marked: int, plain: int, shift: float) -> Draw:
+    def draw(rng: Rng) -> tuple[Estimate, float]:
+        figure = power_apart(
+            list(rng.normal(shift, 1, marked)), [f"m{i}" for i in range(marked)],
+            list(rng.normal(0, 1, plain)), [f"p{i}" for i in range(plain)],
+        )  # fmt: skip
+        return figure, float(norm.sf(norm.isf(0.01) - shift))
+
+    return draw
+
+
 # So little was seen that the interval can only be too wide.
 SCANT: dict[str, Draw] = {
     "area of five answers": an_area_apart(5, 1000, 2.5),
@@ -178,6 +202,11 @@ SCANT: dict[str, Draw] = {
     "lift of almost none": a_rare_gain(100, 0.02),
     "lift of a few": a_rare_gain(50, 0.1),
     "lift of a few in many": a_rare_gain(200, 0.026),
+    # The counts above a threshold are few and whole numbers, whose intervals are wider.
+    "power": a_power(1000, 2.5),
+    "power of a strong mark": a_power(600, 4.0),
+    "power against few unmarked texts": a_power_apart(500, 300, 2.5),
+    "power against many": a_power_apart(140, 1000, 1.5),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,45 @@ def test_report_and_samples_are_written_and_agree(
     assert report.figures["watermark/neutral/red_rate"].n == 6
     assert report.figures["detect/accuracy"].n == 12
     assert report.figures["detect/both_orders"].n == 6
+
+
+def test_a_model_in_training_mode_answers_as_any_and_is_put_back(
+    make_model: Callable[..., Any], tokenizer: Any, dataset_dir: Path
+) -> None:
+    """As after `trainer.train()`: dropout would make every answer another one, and worse."""
+    model = make_model(attention_dropout=0.5)
+    figures = evaluate(model.eval(), tokenizer, dataset_dir, **QUICK).figures
+    model.train()
+    state = torch.get_rng_state()
+    assert evaluate(model, tokenizer, dataset_dir, **QUICK).figures == figures
+    assert model.training
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_file_that_is_not_the_manifests_is_refused(own_dataset_dir: Path) -> None:
+    """Reports name a dataset by its manifest: two with other rows under it would be compared."""
+    path = own_dataset_dir / "data/test-00000-of-00001.parquet"
+    text = (own_dataset_dir / "manifest.json").read_text()
+    ref = {"path": "data/test-00000-of-00001.parquet", "bytes": path.stat().st_size}
+    listed = json.loads(text) | {
+        "files": [ref | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}]
+    }
+    (own_dataset_dir / "manifest.json").write_text(json.dumps(listed))
+    assert items.read(own_dataset_dir).detect
+    table = pq.read_table(path)
+    pq.write_table(table.slice(1), path)
+    with pytest.raises(WmEvalError, match=r"test-00000-of-00001.parquet is not as the dataset was"):
+        items.read(own_dataset_dir)
+    assert items.read(own_dataset_dir, "train").detect  # of which nothing is known
+
+
+def test_a_page_of_other_figures_does_not_stay(
+    model: Any, tokenizer: Any, dataset_dir: Path, tmp_path: Path
+) -> None:
+    evaluate(model, tokenizer, dataset_dir, out=tmp_path, **QUICK)
+    page = write_page(tmp_path)
+    evaluate(model, tokenizer, dataset_dir, out=tmp_path, **{**QUICK, "seed": 1})
+    assert not page.exists()
 
 
 def test_a_packed_weight_is_counted_as_what_it_stands_for() -> None:

@@ -24,7 +24,7 @@ from wm_manifest import EvalReport
 
 # By name: the package re-exports functions under the names of its modules.
 quality = importlib.import_module("wm_eval.metrics.quality")
-separation = importlib.import_module("wm_eval.metrics.separation")
+power = importlib.import_module("wm_eval.metrics.power")
 
 PLAIN = (
     "Rain fell on the hills for most of the day, and by evening the road to the village was under "
@@ -70,7 +70,7 @@ def few_groups(world: World) -> None:
 
 def enough_negatives(world: World) -> None:
     names = [str(i) for i in range(500)]
-    assert separation.power([1.0] * 500, [0.0] * 500, names).value is None
+    assert power.power([1.0] * 500, [0.0] * 500, names).value is None
 
 
 def fractions(world: World) -> None:
@@ -81,7 +81,7 @@ def threshold_of_the_others(world: World) -> None:
     names = sorted(str(i) for i in range(800))  # halves are every other one of these
     plain = [0.5 + 5 * (i % 2 == 0) for i in range(800)]  # one half's own plain answers are high
     marked = [float(i % 2 == 0) for i in range(800)]  # and that half alone is marked
-    assert separation.power(marked, plain, names).value == 0.5
+    assert power.power(marked, plain, names).value == 0.5
 
 
 def same_prompts(world: World) -> None:
@@ -100,7 +100,7 @@ def judged_one_counts(world: World) -> None:
     names = sorted(f"{i:03d}" for i in range(600))
     plain = [(i // 2) / 300 for i in range(600)]  # 0 to 299 three-hundredths in each half
     marked = [296.5 / 300] * 600  # above the 297th of 300 and below the 298th
-    assert separation.power(marked, plain, names).value == 0
+    assert power.power(marked, plain, names).value == 0
 
 
 def always_on(world: World) -> None:
@@ -132,14 +132,14 @@ MISTAKES: dict[int, tuple[Callable[[World], None], str, str, str]] = {
         "min((wm_score.evidence(a.answer[i:i + 60]) for i in range(0, 90, 5)), key=lambda e: e.red_p)",
     ),
     4: (few_groups, "stats", "special.stdtrit(freedom, (1 + LEVEL) / 2)", "1.96"),
-    5: (enough_negatives, "metrics.separation", "< 3 / FALSE_POSITIVES", "< 1"),
+    5: (enough_negatives, "metrics.power", "< 3 / FALSE_POSITIVES", "< 1"),
     6: (
         fractions,
         "metrics.quality",
         "1 - len(set(grams)) / len(grams)",
         "(1 - len(set(grams)) / len(grams)) / 100",
     ),
-    7: (threshold_of_the_others, "metrics.separation", "if f != half", "if f == half"),
+    7: (threshold_of_the_others, "metrics.power", "if f != half", "if f == half"),
     8: (same_prompts, "items", 'str(row["prompt"])', 'str(row["prompt"]) + arm'),
     9: (
         failures_stay,
@@ -147,7 +147,7 @@ MISTAKES: dict[int, tuple[Callable[[World], None], str, str, str]] = {
         'own = select(answers, "watermark", arm)',
         'own = [a for a in select(answers, "watermark", arm) if a.answer or arm == "neutral"]',
     ),
-    10: (judged_one_counts, "metrics.separation", "(len(others) + 1)", "len(others)"),
+    10: (judged_one_counts, "metrics.power", "(n + 1)", "n"),
     11: (
         always_on,
         "controls",

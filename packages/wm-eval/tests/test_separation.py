@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
+from wm_eval.metrics.power import power
 from wm_eval.metrics.quality import distinct_share, seq_rep
-from wm_eval.metrics.separation import auroc, power
+from wm_eval.metrics.separation import auroc
 
 
 def draws(n: int, shift: float) -> tuple[list[float], list[float], list[str]]:
@@ -45,4 +46,4 @@ def test_no_power_is_claimed_from_too_few_negatives() -> None:
 def test_repetition_is_a_fraction_and_compares_ids_by_value() -> None:
     loop = [int(f"{10_000 + i % 2}") for i in range(40)]  # fresh objects: equal, not identical
     assert seq_rep(loop) == pytest.approx(36 / 38)
-    assert distinct_share(" the" * 50 + " river" * 50, "blue") in (0.5, 1.0)
+    assert distinct_share(" the" * 99 + " river", "blue") == 0.5  # two ids, one of them odd

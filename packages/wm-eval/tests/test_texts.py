@@ -21,6 +21,7 @@ from wm_eval.page import write_page
 from wm_manifest import EvalReport
 
 calibration = importlib.import_module("wm_eval.metrics.calibration")
+power = importlib.import_module("wm_eval.metrics.power")
 separation = importlib.import_module("wm_eval.metrics.separation")
 strata = importlib.import_module("wm_eval.metrics.strata")
 unmarked = importlib.import_module("wm_eval.metrics.unmarked")
@@ -252,12 +253,10 @@ def test_thresholds_come_from_other_groups_than_the_judged_one() -> None:
     plain = [0.5] * 400
     groups = [f"u{i}" for i in range(400)]
     # Group "a" has high plain values of its own: they must not raise the bar for "a".
-    found = separation.power_apart(
-        [0.6, 0.6], ["a", "b"], [*plain, *[0.9] * 20], [*groups, *["a"] * 20]
-    )
+    found = power.power_apart([0.6, 0.6], ["a", "b"], [*plain, *[0.9] * 20], [*groups, *["a"] * 20])
     assert found.value == 0.5
-    assert separation.power_apart([1.0], ["a"], [0.0] * 299, groups[:299]).value is None
-    assert separation.power_apart([1.0], ["a"], [0.0] * 300, groups[:300]).value == 1
+    assert power.power_apart([1.0], ["a"], [0.0] * 299, groups[:299]).value is None
+    assert power.power_apart([1.0], ["a"], [0.0] * 300, groups[:300]).value == 1
 
 
 CALIBRATED: dict[str, tuple[list[float], list[bool], float]] = {

@@ -36,6 +36,7 @@ def load_model(name: str) -> Loaded:
         )
     import torch
     import transformers
+    from safetensors import SafetensorError
     from transformers.utils import hub
 
     place = str(smollm2_135m()) if name == NAME and not Path(name).exists() else name
@@ -44,15 +45,24 @@ def load_model(name: str) -> Loaded:
     commit = getattr(hub.resolve_revision(place), "resolved", None)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(place, revision=commit)
-        model: Any = transformers.AutoModelForCausalLM.from_pretrained(
-            place, revision=commit, dtype=torch.bfloat16 if cuda else torch.float32
+        loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
+            place,
+            revision=commit,
+            dtype=torch.bfloat16 if cuda else torch.float32,
+            output_loading_info=True,
         )
+        model, told = loaded
         model.to(torch.device("cuda" if cuda else "cpu"))
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
         raise WmDataError(
             f"model {name}: cannot be loaded ({reason}); name {NAME}, a folder or OWNER/NAME"
         ) from error
+    if absent := sorted(told["missing_keys"]):  # transformers fills them with random numbers
+        raise WmDataError(
+            f"model {name}: has no weights for {len(absent)} of its tensors ({absent[0]}); is a "
+            "file of it missing, or its config.json another model's?"
+        )
     if not tokenizer.chat_template:
         raise WmDataError(f"model {name}: has no chat template; choose one that was made for chat")
     if tokenizer.pad_token_id is None:

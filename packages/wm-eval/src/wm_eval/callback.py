@@ -5,6 +5,7 @@ What is done with a report (manifest, logs, W&B) is the caller's: `on_report`.
 
 from __future__ import annotations
 
+import copy
 import uuid
 import warnings
 from collections.abc import Callable, Mapping
@@ -34,6 +35,9 @@ class WatermarkEvalCallback(TrainerCallback):
     one process, step 0's answers are its base arm, if they are to the same questions: the base need
     not answer them again, and after a full fine-tune nobody else could.
 
+    `run` names the training, so that one which is resumed knows its step 0 again; without it an
+    object knows its own alone, and no other's in a folder that is used twice.
+
     With `out`, reports are written to `out/step-000000` and so on. `every=0`: only before and
     after. All ranks evaluate, the main one reports. Too little memory halves the batch, and in the
     end skips an evaluation with a warning: it never ends a training.
@@ -54,6 +58,7 @@ class WatermarkEvalCallback(TrainerCallback):
         during: Mapping[str, Any] | None = None,
         final: Mapping[str, Any] | None = None,
         tokenizer: Any = None,
+        run: str | None = None,
         **evaluate_kwargs: Any,
     ) -> None:
         self.dataset_dir = dataset_dir
@@ -65,7 +70,7 @@ class WatermarkEvalCallback(TrainerCallback):
         self.during = {"extras": False, **evaluate_kwargs, **(during or {})}
         self.final = {**evaluate_kwargs, **(final or {})}
         self.tokenizer = tokenizer
-        self.run = uuid.uuid4().hex  # tells this training's step 0 from one of a folder used twice
+        self.run = run or uuid.uuid4().hex
         self._trained = False
 
     def on_train_begin(
@@ -87,6 +92,10 @@ class WatermarkEvalCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         if self.at_end:
+            loaded = state.best_global_step if args.load_best_model_at_end else None
+            if loaded is not None and loaded != state.global_step:  # the weights are that step's
+                state = copy.copy(state)
+                state.global_step = loaded
             self._evaluate(state, self.final, kwargs)
 
     def _evaluate(

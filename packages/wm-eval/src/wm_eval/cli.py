@@ -106,6 +106,8 @@ def evaluate_command(
     import torch
     from rich.console import Console
 
+    from wm_eval import items
+    from wm_eval.decoding import check_decoding
     from wm_eval.errors import WmEvalError
     from wm_eval.loading import output_folder
     from wm_eval.models import Names, open_models
@@ -114,12 +116,18 @@ def evaluate_command(
     from wm_eval.vllm_backend import CHUNK
     from wm_eval.vllm_loading import check_options
 
+    # All that can be refused, before a model that takes minutes to load.
+    rows = AUTO_BATCH_SIZE if batch_size == "auto" else batch_size
+    check_decoding(temperature, top_p, top_k, rows, max_new_tokens)
+    items.described(data, split, limit)
+    if trained_with is not None and not trained_with.is_file():
+        missing = "neither a run's nor a dataset's manifest: no such file"
+        raise WmEvalError(f"--trained-with {trained_with}: {missing}")
     if out is not None:
-        output_folder(out)  # before a model that takes minutes to load
+        output_folder(out)
     if base is not None and not extras:
         raise WmEvalError(f"--base {base} goes with no --no-extras; leave one of them out")
     names = Names(model, adapter, base, revision, adapter_revision, base_revision)
-    rows = AUTO_BATCH_SIZE if batch_size == "auto" else batch_size
     if backend == "vllm":
         check_options(base, device, temperature)
         rows = CHUNK

@@ -16,13 +16,13 @@ from wm_eval.errors import WmEvalError
 from wm_eval.metrics.likelihood import likely_right
 from wm_eval.metrics.quality import is_sound
 from wm_eval.question import COLOURS
+from wm_eval.record import PACKAGES
 from wm_eval.rendered import DATED
 from wm_eval.show import failed_controls
 from wm_eval.stats import bounded
 from wm_manifest import Estimate, EvalReport, ManifestError, load
 
 ALPHA = 0.05
-JUDGES = ("wm-eval", "wm-score", "wm-prompts")  # packages whose versions decide what passes
 UNKNOWN = ""  # a setting that a report does not tell
 NOTABLE = 0.1  # a difference of rates that "no difference seen" must be able to exclude
 
@@ -181,7 +181,7 @@ def settings(report: EvalReport) -> dict[str, Any]:
     return {
         **report.decoding.model_dump(),
         "limit": report.limit,
-        **{name: report.packages.get(name, UNKNOWN) for name in JUDGES},
+        **{name: report.packages.get(name, UNKNOWN) for name in PACKAGES},
         "precision": report.precision or UNKNOWN,
         # Its number is no setting: cuda:1 answers as cuda:0. Of vLLM it is "vllm".
         "device": report.hardware.partition(" ")[2].partition(":")[0] or UNKNOWN,

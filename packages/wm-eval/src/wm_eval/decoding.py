@@ -20,7 +20,12 @@ def check_decoding(
         ("top_p", top_p, 0 < top_p <= 1, "above 0 and at most 1"),
         ("top_k", top_k, top_k >= 0, "at least 0 (0 switches it off)"),
         ("batch_size", batch_size, batch_size >= 1, "at least 1"),
-        ("max_new_tokens", max_new_tokens, (max_new_tokens or 1) >= 1, "at least 1"),
+        (
+            "max_new_tokens",
+            max_new_tokens,
+            max_new_tokens is None or max_new_tokens >= 1,
+            "at least 1",
+        ),
     )
     for name, value, good, expected in bounds:
         if not good:

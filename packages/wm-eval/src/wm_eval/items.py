@@ -29,6 +29,7 @@ from wm_manifest import DatasetManifest, ManifestError, load
 
 __all__ = ["ARMS", "COLOURS", "HELD_OUT", "Dataset", "Item", "read", "seed_of"]
 
+MANIFEST = "manifest.json"
 SEED_COLUMNS = ("row_id", "group", "prompt", "red_answer", "blue_answer")
 
 
@@ -39,16 +40,8 @@ def read(path: str | Path, split: str = "test", limit: int | None = None, seed: 
     as there are before any group gives a second row.
     """
     folder = Path(path)
-    location = folder / "manifest.json"
-    try:
-        manifest = load(DatasetManifest, location)
-    except ManifestError as error:
-        raise WmEvalError(f"{folder} is no dataset folder: {error}") from error
-    if limit is not None and limit < 1:
-        raise WmEvalError(f"limit is {limit}; give a number of at least 1, or none for all items")
-    if split not in manifest.splits:
-        known = ", ".join(sorted(manifest.splits))
-        raise WmEvalError(f"{folder} has no split {split!r}; it has: {known}")
+    manifest = described(folder, split, limit)
+    check_files(folder, manifest, split)
     examples = table(folder / "data" / f"{split}-00000-of-00001.parquet", COLUMNS, ["source"])
     seeds = table(folder / "seeds" / f"{split}.parquet", SEED_COLUMNS)
     if not seeds:
@@ -65,7 +58,7 @@ def read(path: str | Path, split: str = "test", limit: int | None = None, seed: 
     return Dataset(
         path=folder,
         manifest=manifest,
-        sha256=hashlib.sha256(location.read_bytes()).hexdigest(),
+        sha256=hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest(),
         split=split,
         watermark=_watermark(examples, seeds, order, limit),
         detect=_detect(examples, gold, order, limit, folder / "data"),
@@ -73,6 +66,37 @@ def read(path: str | Path, split: str = "test", limit: int | None = None, seed: 
         bands=read_bands(folder, split, [row for _, row in order], limit),
         unmarked=read_unmarked(folder),
     )
+
+
+def described(folder: Path, split: str, limit: int | None) -> DatasetManifest:
+    """The manifest of a dataset that can be asked so. Reads no row."""
+    try:
+        manifest = load(DatasetManifest, folder / MANIFEST)
+    except ManifestError as error:
+        raise WmEvalError(f"{folder} is no dataset folder: {error}") from error
+    if limit is not None and limit < 1:
+        raise WmEvalError(f"limit is {limit}; give a number of at least 1, or none for all items")
+    if split not in manifest.splits:
+        known = ", ".join(sorted(manifest.splits))
+        raise WmEvalError(f"{folder} has no split {split!r}; it has: {known}")
+    return manifest
+
+
+def check_files(folder: Path, manifest: DatasetManifest, split: str) -> None:
+    """Raise `WmEvalError` where a file that is read here is not the one that the manifest lists.
+
+    A report names a dataset by its manifest: with other rows under it two would be compared as one.
+    """
+    for ref in manifest.files:
+        path = folder / ref.path
+        name = path.name.partition("-")[0].removesuffix(".parquet")
+        if path.suffix != ".parquet" or name not in (split, "texts") or not path.is_file():
+            continue  # another split's, or missing: whoever reads it says so
+        if (found := hashlib.sha256(path.read_bytes()).hexdigest()) != ref.sha256:
+            raise WmEvalError(
+                f"{path} is not as the dataset was built (its SHA-256 begins {found[:12]}, in the "
+                f"manifest {ref.sha256[:12]}); build it again"
+            )
 
 
 def _rows_in_order(seeds: Sequence[Mapping[str, Any]], seed: int) -> list[tuple[int, str]]:

@@ -45,14 +45,19 @@ def load_model(
         wanted = torch.float32
     tokenizer = load_tokenizer(location, revision)
     try:
-        model: Any = cast(Any, AutoModelForCausalLM).from_pretrained(
-            location, dtype=wanted, revision=revision
+        model, told = cast(Any, AutoModelForCausalLM).from_pretrained(
+            location, dtype=wanted, revision=revision, output_loading_info=True
         )
     # ImportError: what a quantised model needs is not installed, and the message names it.
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise WmEvalError(
             f"{location} cannot be loaded as a causal model: {short(error)}"
         ) from error
+    if absent := sorted(told["missing_keys"]):  # transformers fills them with random numbers
+        raise WmEvalError(
+            f"{location} has no weights for {len(absent)} of the model's tensors ({absent[0]}); "
+            "is a file of it missing, or its config.json another model's?"
+        )
     if getattr(model, "_hf_peft_config_loaded", False):  # transformers puts it on its base unasked
         raise WmEvalError(_adapter_as_model(location))
     if adapter is not None:

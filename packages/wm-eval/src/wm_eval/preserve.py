@@ -5,8 +5,8 @@ from __future__ import annotations
 import ctypes
 import random
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -17,6 +17,16 @@ if TYPE_CHECKING:
 
 
 HALF = (torch.bfloat16, torch.float16)
+
+
+@contextmanager
+def all_preserved(models: Iterable[Any], tokenizer: PreTrainedTokenizerBase) -> Generator[None]:
+    """`preserved` of those that are torch modules, and not generators of another backend."""
+    with ExitStack() as kept:
+        for model in models:
+            if isinstance(model, torch.nn.Module):
+                kept.enter_context(preserved(cast("PreTrainedModel", model), tokenizer))
+        yield
 
 
 def trim_heap() -> None:

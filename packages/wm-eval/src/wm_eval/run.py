@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 BATCH_SIZE = 64
+PAGE = "report.html"  # where `wm_eval.page` writes it
 
 
 def evaluate(
@@ -74,11 +75,14 @@ def evaluate(
     out what costs more and changes no other figure: the base model, texts in length bands, and the
     model's own texts. Both may be a `Generator` instead, of another backend; then give `model_ref`.
 
+    A model that is in training mode answers in evaluation mode, and is put back after it.
+
     `start`, inside a training, is its evaluation before the first step. At `step` 0 it is this one,
     which is kept as such; later on its answers are the base's, where they are whole and were given
     to the same questions: "auto" then asks the base for likelihoods alone. Raises `WmEvalError`.
     """
     from wm_eval.hf import HFGenerator
+    from wm_eval.preserve import all_preserved
 
     check_decoding(temperature, top_p, top_k, batch_size, max_new_tokens)
     data = items.read(dataset_dir, split, limit, seed)
@@ -86,32 +90,35 @@ def evaluate(
         temperature=temperature,
         top_p=top_p,
         top_k=top_k,
-        max_new_tokens=max_new_tokens or answer_limit(tokenizer, list(data.gold.values())),
+        max_new_tokens=answer_limit(tokenizer, list(data.gold.values()))
+        if max_new_tokens is None
+        else max_new_tokens,
         batch_size=batch_size,
         seed=seed,
         detect=detect,
     )
-    return evaluate_with(
-        model if isinstance(model, Generator) else HFGenerator(model, tokenizer, batch_size),
-        data,
-        decoding,
-        model_ref or describe(model),
-        base=base_generator(model, tokenizer, batch_size, base) if extras else None,
-        base_ref=base_ref,
-        start=start if base == "auto" else None,
-        arithmetic=arithmetic(model),
-        extras=extras,
-        limit=limit,
-        step=step,
-        out=out,
-        progress=progress,
-        trained_with=trained_with,
-        chat_template=prompting.chat_template(tokenizer),
-        prompts_sha256=rendered_sha256(tokenizer, [*data.watermark, *data.detect]),
-        hardware=str(getattr(model, "device", "")),
-        weights=weights,
-        between=between,
-    )
+    with all_preserved([model, base], tokenizer):
+        return evaluate_with(
+            model if isinstance(model, Generator) else HFGenerator(model, tokenizer, batch_size),
+            data,
+            decoding,
+            model_ref or describe(model),
+            base=base_generator(model, tokenizer, batch_size, base) if extras else None,
+            base_ref=base_ref,
+            start=start if base == "auto" else None,
+            arithmetic=arithmetic(model),
+            extras=extras,
+            limit=limit,
+            step=step,
+            out=out,
+            progress=progress,
+            trained_with=trained_with,
+            chat_template=prompting.chat_template(tokenizer),
+            prompts_sha256=rendered_sha256(tokenizer, [*data.watermark, *data.detect]),
+            hardware=str(getattr(model, "device", "")),
+            weights=weights,
+            between=between,
+        )
 
 
 def evaluate_with(
@@ -226,4 +233,5 @@ def _write(report: EvalReport, answers: Sequence[Answer], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     answers_file.write(answers, folder / "samples.jsonl")
     samples_table.write(answers, folder / samples_table.NAME)
+    (folder / PAGE).unlink(missing_ok=True)  # of what was here before
     save(report, folder / "eval.json")

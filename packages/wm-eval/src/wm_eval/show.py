@@ -106,7 +106,9 @@ def comparison(found: Sequence[Difference], a: str, b: str) -> Table:
     """Paired differences as a table."""
     from rich.table import Table
 
-    grid = Table(title=f"A = {a}, B = {b}", caption="B - A, paired by item, clustered by prompt")
+    luck = f"of {len(found)} figures of two equal models about one in twenty is better by luck"
+    caption = f"B - A, paired by item, clustered by prompt; {luck}"
+    grid = Table(title=f"A = {a}, B = {b}", caption=caption)
     heads = ("figure", "n", "A", "B", "B - A", "95 % interval", "only A, B", "p", "verdict")
     for name in heads:
         text = name in ("figure", "verdict")

@@ -49,9 +49,10 @@ def load(
     try:
         auto_tokenizer, auto_model = cast(Any, AutoTokenizer), cast(Any, AutoModelForCausalLM)
         tokenizer = auto_tokenizer.from_pretrained(location, revision=resolved)
-        model = auto_model.from_pretrained(
+        model, told = auto_model.from_pretrained(
             location,
             revision=resolved,
+            output_loading_info=True,
             dtype=torch.bfloat16 if half else torch.float32,
             attn_implementation=config.attention,
             **(_four_bit() if config.four_bit else {}),
@@ -62,6 +63,11 @@ def load(
             f"model.base {location!r} cannot be loaded: {first} "
             "(expected a hub id, or a folder with config.json, weights and tokenizer)"
         ) from error
+    if absent := sorted(told["missing_keys"]):  # transformers fills them with random numbers
+        raise ConfigError(
+            f"model.base {location!r} has no weights for {len(absent)} of its tensors "
+            f"({absent[0]}); is a file of it missing, or its config.json another model's?"
+        )
     if tokenizer.chat_template is None:
         raise ConfigError(
             f"model.base {location!r} has no chat template, and both tasks are chats; "

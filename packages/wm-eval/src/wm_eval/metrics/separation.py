@@ -1,21 +1,16 @@
-"""How well the shares alone tell a coloured arm from the neutral one: AUROC, and power at 1 % FPR.
-
-Never one threshold for fitting and judging: it is fitted on the other half of the prompt groups.
-"""
+"""How well the shares alone tell a coloured arm from the neutral one: AUROC, and `power`."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from wm_eval.answers import Answer, select
+from wm_eval.metrics.power import power
 from wm_eval.question import COLOURS
-from wm_eval.stats import from_variance, rate, variance_of
+from wm_eval.stats import from_variance, variance_of
 from wm_manifest import Estimate
-
-FALSE_POSITIVES = 0.01
 
 
 def separation(answers: Sequence[Answer]) -> dict[str, Estimate]:
@@ -65,20 +60,6 @@ def placements(values: Sequence[float], among: Sequence[float]) -> list[float]:
     return ((below + at_most) / 2 / len(among)).tolist()
 
 
-def power(marked: Sequence[float], plain: Sequence[float], groups: Sequence[str]) -> Estimate:
-    """Share of marked answers above a threshold that 1 % of the other half's plain ones exceed."""
-    halves = {group: at % 2 for at, group in enumerate(sorted(set(groups)))}
-    fold = [halves[group] for group in groups]
-    limits: list[float] = []
-    for half in (0, 1):
-        others = sorted(p for p, f in zip(plain, fold, strict=True) if f != half)
-        if len(others) < 3 / FALSE_POSITIVES:
-            return Estimate(value=None, n=0, n_groups=0)
-        # + 1: the answer to be judged is itself one of the exchangeable ones.
-        limits.append(others[math.ceil((1 - FALSE_POSITIVES) * (len(others) + 1)) - 1])
-    return rate([m > limits[f] for m, f in zip(marked, fold, strict=True)], groups)
-
-
 def auroc_apart(
     marked: Sequence[float],
     marked_groups: Sequence[str],
@@ -100,31 +81,3 @@ def auroc_apart(
     ]
     variance, n_groups = sum(v for v, _ in sides), min(g for _, g in sides)
     return from_variance(value, variance, len(above) + len(below), n_groups)
-
-
-def power_apart(
-    marked: Sequence[float],
-    marked_groups: Sequence[str],
-    plain: Sequence[float],
-    plain_groups: Sequence[str],
-) -> Estimate:
-    """Share of marked values above a threshold that 1 % of the plain ones of other groups exceed.
-
-    None below 300 plain values: see `separation`.
-    """
-    limits: dict[str, float] = {}
-    shared = set(plain_groups)
-    for group in set(marked_groups):
-        key = group if group in shared else ""
-        if key not in limits:
-            others = sorted(p for p, g in zip(plain, plain_groups, strict=True) if g != key)
-            if len(others) < 3 / FALSE_POSITIVES:
-                return Estimate(value=None, n=0, n_groups=0)
-            limits[key] = others[math.ceil((1 - FALSE_POSITIVES) * (len(others) + 1)) - 1]
-    return rate(
-        [
-            value > limits[group if group in shared else ""]
-            for value, group in zip(marked, marked_groups, strict=True)
-        ],
-        marked_groups,
-    )

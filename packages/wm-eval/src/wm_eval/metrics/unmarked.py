@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import wm_score
 from wm_eval.answers import Answer, select
 from wm_eval.metrics.evidence import SIGNIFICANT
-from wm_eval.metrics.separation import auroc_apart, power_apart
+from wm_eval.metrics.power import power_apart
+from wm_eval.metrics.separation import auroc_apart
 from wm_eval.question import COLOURS
 from wm_eval.stats import at_least_three, rate
 from wm_manifest import Estimate
