@@ -13,9 +13,9 @@ from transformers import TrainerControl, TrainerState
 
 from wm_manifest import Estimate, Evaluation, RunManifest, load
 from wm_train import checkpoints, cli, run
-from wm_train.config import TrainConfig
+from wm_train.config import EarlyStopConfig, TrainConfig
 from wm_train.divergence import Divergence, DivergenceError
-from wm_train.early_stop import judge
+from wm_train.early_stop import judge, on_the_way
 from wm_train.errors import ConfigError
 
 METRIC = "detect/accuracy"
@@ -28,7 +28,8 @@ def evaluation(
     if half is not None and value is not None:
         ends = {"low": value - half, "high": value + half}
     figures = {METRIC: Estimate(value=value, n=100, **ends)}
-    return Evaluation(step=step, path=f"eval/{step}", valid=valid, figures=figures)
+    split = "validation" if step else "test"
+    return Evaluation(step=step, path=f"eval/{step}", valid=valid, figures=figures, split=split)
 
 
 CASES: dict[str, tuple[str, float | None, list[float | None], int | None, int]] = {
@@ -63,6 +64,22 @@ def test_an_evaluation_that_is_not_valid_is_no_improvement() -> None:
     assert (judged.best, judged.waited) == (known[0], 1)
 
 
+def test_what_is_reported_on_the_test_split_is_not_chosen_by() -> None:
+    known = [
+        evaluation(1, 0.5, 0.05),
+        evaluation(2, 0.9, 0.05).model_copy(update={"split": "test"}),
+    ]
+    assert judge(known, METRIC, "max").best == known[0]
+
+
+def test_a_dataset_without_rows_to_choose_by_is_refused() -> None:
+    config, splits = EarlyStopConfig(metric=METRIC), {"validation": SimpleNamespace(rows=0)}
+    dataset: Any = SimpleNamespace(manifest=SimpleNamespace(name="mine", splits=splits))
+    with pytest.raises(ConfigError, match="chooses by the split validation, of which mine has no"):
+        on_the_way(config, dataset)
+    assert on_the_way(EarlyStopConfig(), dataset) == {}
+
+
 # ---------------------------------------------------------------------------------------- whole runs
 
 
@@ -94,6 +111,7 @@ def ended(config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> tupl
 def test_a_training_without_improvement_ends_and_says_so(ended: tuple[RunManifest, str]) -> None:
     manifest, said = ended
     assert [e.step for e in manifest.evaluations] == [0, 1, 2, 3, 4]
+    assert [e.split for e in manifest.evaluations] == ["test", *["validation"] * 3, "test"]
     assert (manifest.status, manifest.steps) == ("finished", 4)
     cause = f"stopped early: no sure improvement of {METRIC} in 2 evaluations"
     assert f"step 3: {cause}" in said

@@ -115,6 +115,7 @@ class Evaluation(Record):
     valid: bool
     figures: dict[str, Estimate]
     templates: dict[str, Sha256] = Field(default_factory=lambda: {})  # id -> SHA-256 of its text
+    split: str = "test"  # of the dataset; validation where the best is chosen by it
 
 
 class HubRef(Record):

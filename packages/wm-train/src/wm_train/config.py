@@ -221,7 +221,9 @@ class EarlyStopConfig(Section):
         default=None, gt=0, description="evaluations without a sure improvement; none: never stop"
     )
     max_loss: float | None = Field(
-        default=None, gt=0, description="above it training has diverged; none: ten times the first"
+        default=None,
+        gt=0,
+        description="above it training has diverged; none: ten times the first, at least 10",
     )
 
     @model_validator(mode="after")

@@ -11,12 +11,15 @@ from typing import Any, Literal
 from rich.console import Console
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from wm_data import Dataset
 from wm_manifest import BestCheckpoint, Estimate, Evaluation
 from wm_train.config import EarlyStopConfig
 from wm_train.errors import ConfigError
 from wm_train.record import RunRecord
 
 Mode = Literal["max", "min"]
+# Not what is reported: the first and the last evaluation are on the test split.
+SPLIT = "validation"
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Judgement:
 
 
 def judge(evaluations: Iterable[Evaluation], metric: str, mode: Mode) -> Judgement:
-    """Go through a run's evaluations after step 0, in the order of their steps.
+    """Go through a run's evaluations on the `SPLIT`, in the order of their steps.
 
     The best one has the best value, the earlier of two equal ones. An improvement is sure when the
     whole 95 % interval lies beyond the value at the last sure one: what may be chance does not make
@@ -39,7 +42,7 @@ def judge(evaluations: Iterable[Evaluation], metric: str, mode: Mode) -> Judgeme
     sign = 1 if mode == "max" else -1
     best_value, sure, waited = -math.inf, -math.inf, 0
     for evaluation in sorted(evaluations, key=lambda e: e.step):
-        if evaluation.step == 0:
+        if evaluation.split != SPLIT:
             continue
         figure = evaluation.figures.get(metric) if evaluation.valid else None
         if figure is None or figure.value is None or not math.isfinite(figure.value):
@@ -60,6 +63,21 @@ def _near_end(figure: Estimate, mode: Mode) -> float:
     assert figure.value is not None
     end = figure.low if mode == "max" else figure.high
     return figure.value if end is None else end
+
+
+def on_the_way(config: EarlyStopConfig, dataset: Dataset) -> dict[str, str]:
+    """What evaluations between the first and the last are asked, beside what all are.
+
+    Raises `ConfigError` where there is nothing to choose by.
+    """
+    if config.metric is None:
+        return {}
+    if not dataset.manifest.splits[SPLIT].rows:
+        raise ConfigError(
+            f"early_stop.metric chooses by the split {SPLIT}, of which {dataset.manifest.name} has "
+            f"no rows: build it with a larger shares.{SPLIT}, or leave the metric out"
+        )
+    return {"split": SPLIT}
 
 
 class EarlyStop(TrainerCallback):

@@ -50,7 +50,8 @@ def render(title: str, svgs: Sequence[str], evaluations: Sequence[Evaluation]) -
 
 
 def _heading(evaluation: Evaluation) -> str:
-    return f"step {evaluation.step:,}" + ("" if evaluation.valid else "<br>not valid")
+    split = "" if evaluation.split == "test" else f"<br>{escape(evaluation.split)}"
+    return f"step {evaluation.step:,}{split}" + ("" if evaluation.valid else "<br>not valid")
 
 
 def _cell(evaluation: Evaluation, name: str) -> str:

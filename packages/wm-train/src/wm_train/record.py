@@ -85,6 +85,7 @@ class RunRecord:
             path=f"eval/step-{report.step:06d}",
             valid=report.valid,
             figures=report.figures,
+            split=report.split,
             templates={template.id: template.sha256 for template in report.templates},
         )
         self.update(

@@ -12,6 +12,7 @@ from rich.console import Console
 import wm_score
 from wm_manifest import ModelRef, RunManifest, Stack, load
 from wm_train import (
+    early_stop,
     engine,
     examples,
     full_disk,
@@ -152,7 +153,7 @@ def _train(
             model_ref=record.manifest.base,
             # Before and after on the same items: only then can the two be compared.
             start={"limit": e.full_limit},
-            during={"limit": e.limit},
+            during={"limit": e.limit, **early_stop.on_the_way(config.early_stop, dataset)},
             final={"limit": e.full_limit},
             max_new_tokens=stages.answer_tokens(config, dataset, tokenizer),
             **e.model_dump(exclude={"every", "limit", "full_limit", "max_new_tokens"}),
