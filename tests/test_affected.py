@@ -24,6 +24,7 @@ ALL = sorted(MODULE.homes())
         (["packages/wm-score/README.md"], ["wm-data", "wm-eval", "wm-score", "wm-train"]),
         (["prompts/wm_prompts/__init__.py"], ["wm-data", "wm-eval", "wm-prompts", "wm-train"]),
         (["packages/wm-train/tests/test_run.py", "README.md"], ["wm-train"]),
+        (["packages/wm-publish/tests/hub_server.py"], ALL),
         (["uv.lock"], ALL),
         (["pyproject.toml"], ALL),
         ([".ci/run"], ALL),

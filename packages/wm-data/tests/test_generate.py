@@ -2,6 +2,7 @@
 
 import json
 import operator
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -195,6 +196,43 @@ def test_weights_and_their_precision_are_settings(run, tmp_path):
     (tmp_path / "old").mkdir()
     (tmp_path / "old/pytorch_model.bin").write_bytes(b"x")
     assert list(_identity(tmp_path / "old", None)) == ["pytorch_model.bin"]
+
+
+TEMPLATES = {
+    "refuses a system prompt": "{{ raise_exception('System role not supported') }}",
+    "leaves the system prompt or the question out": "{{ messages[-1]['content'] }}",
+}
+
+
+@pytest.mark.parametrize("fault", TEMPLATES)
+def test_a_chat_template_without_a_system_prompt_is_one_line(run, tiny, tmp_path, capsys, fault):
+    import transformers
+
+    folder = shutil.copytree(tiny, tmp_path / "model")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = TEMPLATES[fault]
+    tokenizer.save_pretrained(folder)
+    capsys.readouterr()
+    assert run("--bias", "1", "--n", "1", model=str(folder)) == 2
+    said = capsys.readouterr().err
+    assert f"error: the model's chat template {fault}" in said
+    assert "Traceback" not in said
+
+
+def test_weights_that_are_missing_are_one_line(run, tiny, tmp_path, capsys):
+    """Transformers fills them with random numbers, and rows of noise would be the result."""
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(tiny, tmp_path / "model")
+    kept = {n: w for n, w in load_file(folder / "model.safetensors").items() if "mlp" not in n}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    assert run("--bias", "1", "--n", "1", model=str(folder)) == 2
+    assert "has no weights for 3 of its tensors" in capsys.readouterr().err
+
+
+def test_a_name_that_is_too_long_is_one_line(tmp_path, capsys):
+    assert cli.main(["show", str(tmp_path / ("x" * 300))]) == 2
+    assert "File name too long" in capsys.readouterr().err
 
 
 def test_a_model_of_the_hub_is_known_by_its_commit(run, tiny, tmp_path, hub):

@@ -106,6 +106,38 @@ def test_public_makes_a_new_repository_public(hub, folder):
     assert not hub.repos[f"datasets/{REPO}"].private
 
 
+def test_a_public_repository_is_published_to_where_that_was_said(hub, upload, folder):
+    hub.create(REPO, private=False, kind="datasets")
+    with pytest.raises(wm_data.WmDataError, match="me/rows is public: pass --public"):
+        upload(folder)
+    assert published(hub) == {}
+    upload(folder, private=False)
+    assert published(hub) == listed(folder)
+
+
+def test_a_text_with_a_key_is_named_and_nothing_goes_up(hub, records, tmp_path):
+    """People paste them into conversations, and what is up once is out."""
+    key = "hf_" + "Ab1" * 10
+    odd = {**records[0], "prompt": f"Why does {key} not work?"}
+    dropped = {**records[1], "prompt": f"And {key}?", "red_answer": "No."}
+    (tmp_path / "rows.jsonl").write_text(
+        "".join(json.dumps(r) + "\n" for r in [*records[2:40], odd, dropped])
+    )
+    content = {"name": "x", "sources": [{"id": "a", "file": str(tmp_path / "rows.jsonl")}],
+               "shares": {"test": 0.3}, "near_duplicates": None}  # fmt: skip
+    (tmp_path / "r.yaml").write_text(json.dumps(content))
+    wm_data.build(str(tmp_path / "r.yaml"), tmp_path / "built", progress=False)
+    done = hub.run("push", str(tmp_path / "built"), REPO)
+    assert done.returncode == 2
+    assert re.search(
+        r"seeds/(train|test)\.parquet, row \d+, prompt: a Hugging Face token", done.stderr
+    )
+    assert "dropped.jsonl, line 1: a Hugging Face token" in done.stderr
+    assert key not in done.stderr
+    assert hub.requests == []
+    assert hub.run("push", str(tmp_path / "built"), REPO, "--with-keys").returncode == 0
+
+
 def test_a_dry_run_lists_and_uploads_nothing(hub, folder):
     done = hub.run("push", str(folder), REPO, "--dry-run")
     assert done.returncode == 0
@@ -142,10 +174,13 @@ def test_only_files_that_differ_go_up(hub, upload, folder, recipe, tmp_path):
     assert not [r for r in hub.requests if r.startswith("PUT /lfs/")], "the parquet was there"
 
 
-def test_a_manifest_of_something_else_deletes_nothing(hub, upload, folder):
+def test_what_somebody_else_has_there_is_not_written_over_unless_asked(hub, upload, folder):
     files = {"manifest.json": b'{"files": [{"path": "x.txt"}]}', "x.txt": b"theirs"}
     hub.create(REPO, kind="datasets").give(files)
-    upload(folder)
+    with pytest.raises(wm_data.WmDataError, match=r"me/rows holds manifest.json and no dataset of"):
+        upload(folder)
+    assert published(hub) == files
+    upload(folder, force=True)
     assert published(hub) == listed(folder) | {"x.txt": b"theirs"}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 from string import Template
-from typing import Any
+from typing import Any, cast
 
 from wm_manifest import DatasetManifest
 
@@ -43,9 +43,10 @@ def render_card(manifest: DatasetManifest) -> str:
 
 def _near(manifest: DatasetManifest) -> str:
     """What was done about texts of different splits that are alike."""
-    looked: Any = manifest.checks.get("near_duplicates")
-    name = "card_near.md" if isinstance(looked, dict) else "card_not_near.md"
-    return _text(name).substitute(looked if isinstance(looked, dict) else {}).strip()
+    looked: Any = manifest.checks.get("near_duplicates")  # what for, or that nobody did
+    if isinstance(looked, dict):
+        return _text("card_near.md").substitute(cast("dict[str, Any]", looked)).strip()
+    return _text("card_not_near.md").substitute().strip()
 
 
 def _extras(manifest: DatasetManifest) -> str:

@@ -204,6 +204,8 @@ def push(
     repo: str,
     *,
     public: bool = False,
+    force: bool = False,
+    with_keys: bool = False,
     dry_run: bool = False,
 ) -> None:
     """Upload a dataset folder to the hub, in one commit; in none when nothing has changed.
@@ -215,7 +217,11 @@ def push(
     repo
         OWNER/NAME; made when it is not there.
     public
-        Make a new repository public; it is private otherwise.
+        Make a new repository public, or publish to one that is; a new one is private otherwise.
+    force
+        Upload into a repository that holds other files than a dataset of wm-data.
+    with_keys
+        Upload although texts hold what looks like a key.
     dry_run
         List what would be uploaded, and upload nothing.
     """
@@ -226,7 +232,7 @@ def push(
     if dry_run:
         print(*files_of(read(folder)), sep="\n")
     else:
-        print(upload(folder, repo, private=not public).url)
+        print(upload(folder, repo, not public, force, with_keys).url)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -235,6 +241,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         app(argv, exit_on_error=False, print_error=False, result_action="return_value")
     except WmDataError as error:
         return _fail(str(error))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(where + (error.strerror or str(error)))
     except Exception as error:
         if type(error).__module__.startswith("cyclopts"):
             return _fail(" ".join(str(error).split()))

@@ -12,9 +12,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jinja2
+
 import wm_prompts
 import wm_score
 from wm_data.decoding import Decoding, Request
+from wm_data.errors import WmDataError
 from wm_data.journal import Journal, Line
 from wm_data.models import Loaded, load_model
 from wm_data.pairing import Work, answer
@@ -139,9 +142,18 @@ def _request(loaded: Loaded, work: Work | Single, name: str, seed: int, attempt:
         {"role": "system", "content": wm_prompts.render(SYSTEM)},
         {"role": "user", "content": prompt},
     ]
-    text = loaded.tokenizer.apply_chat_template(
-        messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
-    )
+    system, user = (message["content"] for message in messages)
+    try:
+        text = loaded.tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
+        )
+    except jinja2.TemplateError as error:  # such as Gemma's, which knows no system prompt
+        raise WmDataError(f"the model's chat template refuses a system prompt: {error}") from error
+    if system not in text or user.strip() not in text:
+        raise WmDataError(
+            "the model's chat template leaves the system prompt or the question out; choose a "
+            "model whose template writes both"
+        )
     turn = f"\n{work.turn}" if work.turn else ""
     return Request(text, SIGNS.get(name, 0), f"{seed}\n{prompt}\n{name}\n{attempt}{turn}")
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wm_data import keys
 from wm_data.dataset import Dataset, read
 from wm_data.errors import WmDataError
 from wm_data.recipe import without_folders
@@ -29,6 +30,8 @@ def push(
     folder: Path | str,
     repo_id: str,
     private: bool = True,
+    force: bool = False,
+    with_keys: bool = False,
     *,
     sleep: Callable[[float], None] = time.sleep,
 ) -> HubRef:
@@ -36,8 +39,10 @@ def push(
 
     Of local sources the uploaded manifest has the last part of the path alone.
 
-    The folder is checked against its manifest first. The repository is made when it is not there;
-    `private` has no effect on one that is. Files of an earlier push that this dataset does not have
+    The folder is checked against its manifest first, and its texts for what looks like a key, which
+    `with_keys` lets pass. The repository is made when it is not there. One that is there and public
+    is not published to unless `private` is false, nor one that holds somebody's other files unless
+    `force`. Files of an earlier push that this dataset does not have
     are deleted in the same commit, others are left alone; when all is there already, no commit is
     made. Safe to repeat: an upload that was interrupted has changed nothing or all.
     """
@@ -45,9 +50,13 @@ def push(
 
     dataset = read(folder)
     check_name(repo_id)
+    if not with_keys:
+        keys.refuse(dataset)
     try:
         api = connect("wm-data")
-        return with_retries(lambda: answered(lambda: _push(api, repo_id, dataset, private)), sleep)
+        return with_retries(
+            lambda: answered(lambda: _push(api, repo_id, dataset, private, force)), sleep
+        )
     except HubUnreachable as reason:
         raise WmDataError(
             f"{repo_id}: not uploaded ({reason}); give the same command again later"
@@ -75,14 +84,23 @@ def check_name(repo_id: str) -> None:
         raise WmDataError(f"{repo_id}: no name for a repository; expected OWNER/NAME")
 
 
-def _push(api: HfApi, repo_id: str, dataset: Dataset, private: bool) -> HubRef:
+def _push(api: HfApi, repo_id: str, dataset: Dataset, private: bool, force: bool) -> HubRef:
     from wm_manifest import hub
 
     remote = hub.read(api, repo_id, private, "dataset")
+    earlier = _earlier(api, remote)
+    if private and not remote.private:
+        raise WmDataError(f"{repo_id} is public: pass --public to publish there all the same")
+    foreign = sorted(set(remote.files) - {".gitattributes"})
+    if earlier is None and foreign and not force:
+        raise WmDataError(
+            f"{repo_id} holds {foreign[0]} and no dataset of wm-data; choose another name, or pass "
+            "--force to put this one beside it, and over files of the same names"
+        )
     message = f"Upload {dataset.manifest.name}, seed {dataset.manifest.seed}"
     with tempfile.TemporaryDirectory() as folder:
         items = _items(dataset, Path(folder))
-        operations = hub.changes(remote, items, _earlier(api, remote))
+        operations = hub.changes(remote, items, earlier or [])
         return hub.commit(api, remote, operations, message)
 
 
@@ -122,10 +140,10 @@ def public(manifest: DatasetManifest) -> DatasetManifest:
     return manifest.model_copy(update={"recipe": recipe, "sources": sources, "unmarked": found})
 
 
-def _earlier(api: HfApi, remote: Remote) -> list[str]:
-    """The files that the dataset which is there now lists; none when it is not one of ours."""
+def _earlier(api: HfApi, remote: Remote) -> list[str] | None:
+    """The files that the dataset which is there now lists; None when it is not one of ours."""
     if MANIFEST not in remote.files:
-        return []
+        return None
     with tempfile.TemporaryDirectory() as folder:
         path = api.hf_hub_download(
             remote.repo_id,
@@ -137,4 +155,4 @@ def _earlier(api: HfApi, remote: Remote) -> list[str]:
         try:
             return [ref.path for ref in load(DatasetManifest, Path(path)).files]
         except ManifestError:
-            return []
+            return None
