@@ -14,6 +14,7 @@ from wm_manifest import (
     GitState,
     Hardware,
     ModelRef,
+    Piece,
     RunManifest,
     SourceRef,
     Stack,
@@ -206,3 +207,37 @@ def test_record_without_paths_stays_as_it_is(make_manifest, make_run):
     assert public_manifest(manifest) == manifest
     report = load(EvalReport, make_run() / "eval/step-000300/eval.json")
     assert public_report(report) == report
+
+
+KEYS = {
+    "a password in a URL": ("postgres://me:pass-1234@", "postgres://me:pass-1234@localhost/db"),
+    "a token": ("hf_" + "Ab1" * 10, "hf_" + "Ab1" * 10),
+}
+
+
+@pytest.mark.parametrize("where", ["system", "prompt", "answer", "pieces"])
+@pytest.mark.parametrize("kind", KEYS)
+def test_a_key_in_a_sample_is_hidden_and_does_not_stop_a_release(
+    make_run, monkeypatch, kind, where
+):
+    """Prompts are other people's, and those of programmers show how to log in."""
+    key, text = KEYS[kind]
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    run = make_run(output="model")
+    manifest = load(RunManifest, run / "manifest.json")
+    half = len(text) // 2
+    pieces = [Piece(text=text[:half], colour="red"), Piece(text=text[half:], colour="blue")]
+    value = pieces if where == "pieces" else f"So: {text}"
+    sample = manifest.samples[0].model_copy(update={where: value})
+    others = manifest.samples[1:]
+    save(manifest.model_copy(update={"samples": [sample, *others]}), run / "manifest.json")
+    path = run / "eval/step-000300/eval.json"
+    report = load(EvalReport, path)
+    save(report.model_copy(update={"samples": [sample, *others]}), path)
+    folder = publish(run).staged
+    for name in ("README.md", "wm_manifest.json", "eval.json"):
+        assert key not in (folder / name).read_text()
+    shown = load(EvalReport, folder / "eval.json").samples
+    assert shown[1:] == others
+    assert shown[0].pieces == []
+    assert "<redacted>" in shown[0].model_dump_json() or where == "pieces"

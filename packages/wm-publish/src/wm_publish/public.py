@@ -1,4 +1,4 @@
-"""Takes the folders of this machine out of records, so that none is published. Reads no file."""
+"""What others may see of records: no folder of this machine, no key in a sample. Reads no file."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import re
 from pathlib import PurePath
 from typing import Any, cast
 
-from wm_manifest import DatasetUse, EvalReport, ModelRef, RunManifest, Stack
+from wm_manifest import DatasetUse, EvalReport, ModelRef, RunManifest, Sample, Stack
 from wm_publish.markup import is_hub_id
 from wm_publish.metadata import base_is_on_hub
+from wm_publish.secrets import hidden
 
 # How a path of one machine begins: at its root, a drive, a share, a home, or above the folder that
 # the command ran in. `//` alone is the middle of a URL.
@@ -31,7 +32,8 @@ _HOMES = re.compile(r"(?:[A-Za-z]:)?/(?:home|Users)/[^/]+|/root|~[^/]*")
 def public_manifest(manifest: RunManifest) -> RunManifest:
     """`manifest` as others may see it: every local path cut to its last name, nothing else changed.
 
-    It also loses the hub's commit: a manifest that named it would differ after every upload.
+    It also loses the hub's commit: a manifest that named it would differ after every upload. What
+    looks like a key in a sample is hidden: prompts are other people's, and show how to use one.
     """
     wandb, dataset = manifest.wandb, manifest.dataset
     if wandb and wandb.sync_command:
@@ -56,6 +58,7 @@ def public_manifest(manifest: RunManifest) -> RunManifest:
             "dataset": _dataset(dataset) if dataset else None,
             "wandb": wandb,
             "attempts": attempts,
+            "samples": [*map(_sample, manifest.samples)],
         }
     )
 
@@ -63,7 +66,20 @@ def public_manifest(manifest: RunManifest) -> RunManifest:
 def public_report(report: EvalReport) -> EvalReport:
     """`report` as others may see it: where its models and adapter are, without their folders."""
     base = report.base and _without_folder(report.base)
-    return report.model_copy(update={"model": _without_folder(report.model), "base": base})
+    samples = [*map(_sample, report.samples)]
+    model = _without_folder(report.model)
+    return report.model_copy(update={"model": model, "base": base, "samples": samples})
+
+
+def _sample(sample: Sample) -> Sample:
+    """The sample as it is, or without what looks like a key, and then without its pieces."""
+    texts = {"system": sample.system or "", "prompt": sample.prompt, "answer": sample.answer}
+    shown = {name: hidden(text) for name, text in texts.items()}
+    whole = "".join(piece.text for piece in sample.pieces)
+    if shown == texts and hidden(whole) == whole:
+        return sample
+    none = {} if sample.system is not None else {"system": None}
+    return sample.model_copy(update={**shown, **none, "pieces": []})
 
 
 def _without_folder(model: ModelRef) -> ModelRef:

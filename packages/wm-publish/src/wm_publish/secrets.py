@@ -23,6 +23,8 @@ PATTERNS = FORMS | {
     "a URL with a token": r"(?i:\bhttps?://)(?=[^\s/@:]*\d)[\w.~%+-]{16,}@",
 }
 KEY_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY")
+_TEXT = re.compile("|".join(PATTERNS.values()))
+HIDDEN = "<redacted>"
 _COMPILED = {name: re.compile(pattern.encode()) for name, pattern in PATTERNS.items()}
 _SHORTEST_KEY = 12  # characters; a shorter value would be found in any text
 
@@ -49,6 +51,15 @@ def find(content: bytes, keys: Mapping[str, re.Pattern[bytes]] | None = None) ->
             line, column = before.count(b"\n") + 1, len(before) - (before.rfind(b"\n") + 1) + 1
             return Found(kind, f"line {line}, column {column}")
     return None
+
+
+def hidden(text: str) -> str:
+    """The text with `HIDDEN` where something looks like a secret.
+
+    >>> hidden("use postgres://me:pass@localhost/db")
+    'use <redacted>localhost/db'
+    """
+    return _TEXT.sub(HIDDEN, text)
 
 
 def refuse(
