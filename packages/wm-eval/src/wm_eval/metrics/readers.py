@@ -23,8 +23,8 @@ _WORD = re.compile(r"[a-z']+")
 def readers(answers: Sequence[Answer]) -> dict[str, Estimate]:
     """Accuracy of each reader on the texts asked about, once a text.
 
-    Length and function words are given the texts' own median and the better direction: an upper
-    bound for them, so that a model must beat more than they could honestly have.
+    Length and function words are given the texts' own median to cut at, and the better direction,
+    which they could not honestly know. Another cut may do better still.
     """
     texts = {a.text: a for a in select(answers, "detect")}
     own = list(texts.values())
