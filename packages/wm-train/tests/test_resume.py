@@ -212,7 +212,7 @@ def test_a_run_that_found_too_little_memory_may_go_on_with_less(
 def test_memory_that_is_not_enough_is_one_line_that_says_what_to_lower(
     tiny: Callable[..., TrainConfig], tmp_path: Path
 ) -> None:
-    said = r"CUDA out of memory; .* --optim.pack_tokens 32 "
+    said = r"CUDA out of memory; .* --optim.pack_tokens 32 or --model"
     with (
         pytest.raises(OutOfMemoryError, match=said) as e,
         out_of_memory.told(tiny(optim={"pack_tokens": 64}), tmp_path / "mine"),

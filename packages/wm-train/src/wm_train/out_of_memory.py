@@ -24,9 +24,9 @@ def told(config: TrainConfig, run_dir: Path) -> Generator[None]:
         yield
     except torch.OutOfMemoryError as error:
         reason = str(error).strip().partition(".")[0]
-        recompute = "" if config.model.gradient_checkpointing else "--model.gradient_checkpointing"
-        less = f"--optim.pack_tokens {max(1, config.optim.pack_tokens // 2)}"
+        less = [f"--optim.pack_tokens {max(1, config.optim.pack_tokens // 2)}"]
+        less += [] if config.model.gradient_checkpointing else ["--model.gradient_checkpointing"]
         raise OutOfMemoryError(
             f"not enough memory: {reason}; what was saved before is whole. Go on with the run's "
-            f"first command, --name {run_dir.name} and one of {less} {recompute}".strip()
+            f"first command, --name {run_dir.name} and {' or '.join(less)}"
         ) from error
