@@ -91,7 +91,7 @@ def _push(api: HfApi, repo_id: str, dataset: Dataset, private: bool, force: bool
     earlier = _earlier(api, remote)
     if private and not remote.private:
         raise WmDataError(f"{repo_id} is public: pass --public to publish there all the same")
-    foreign = sorted(set(remote.files) - {".gitattributes"})
+    foreign = sorted(set(remote.files) - {".gitattributes", "README.md"})
     if earlier is None and foreign and not force:
         raise WmDataError(
             f"{repo_id} holds {foreign[0]} and no dataset of wm-data; choose another name, or pass "

@@ -86,13 +86,13 @@ def evaluate(
 
     check_decoding(temperature, top_p, top_k, batch_size, max_new_tokens)
     data = items.read(dataset_dir, split, limit, seed)
+    if max_new_tokens is None:
+        max_new_tokens = answer_limit(tokenizer, list(data.gold.values()))
     decoding = Decoding(
         temperature=temperature,
         top_p=top_p,
         top_k=top_k,
-        max_new_tokens=answer_limit(tokenizer, list(data.gold.values()))
-        if max_new_tokens is None
-        else max_new_tokens,
+        max_new_tokens=max_new_tokens,
         batch_size=batch_size,
         seed=seed,
         detect=detect,
