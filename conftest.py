@@ -50,5 +50,13 @@ def hub(hub_server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ite
         monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", url)
         monkeypatch.setenv("HF_TOKEN", running.token)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+        forget_client()
         yield running
+        forget_client()
         close_session()
+
+
+def forget_client() -> None:
+    """Transformers keeps the client that it made first, with the endpoint of then."""
+    if module := sys.modules.get("transformers.utils.hub"):
+        vars(module)["_hf_api"] = None
