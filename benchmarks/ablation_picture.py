@@ -60,7 +60,7 @@ def course(axes: Axes, job: Job, out: Path, colour: str) -> None:
     axes.set_xlabel("optimizer steps")
     axes.set_ylim(-0.02, 1.02)
     axes.axhline(0.5, color="#999999", linewidth=0.8)
-    axes.legend(fontsize=8, frameon=False, loc="lower left")
+    axes.legend(fontsize=8, frameon=False, loc="lower left", ncols=2)
 
 
 def ends(axes: Axes, jobs: list[Job], out: Path) -> None:
