@@ -84,6 +84,8 @@ def test_the_manifest_tells_the_run(finished: tuple[Path, RunManifest]) -> None:
     assert manifest.base_license == "apache-2.0"
     assert manifest.dataset is not None
     assert manifest.dataset.splits["train"].rows > 0
+    named = folder / "left-out-rows.txt"
+    assert manifest.rows_too_long == (len(named.read_text().split()) if named.exists() else 0)
     assert {t.id.partition("/")[0] for t in manifest.templates} == {"watermark", "detect"}
     assert [(a.outcome, a.cause) for a in manifest.attempts] == [("finished", "finished")]
     assert manifest.hardware.threads == torch.get_num_threads()
