@@ -2,8 +2,10 @@
 
 import importlib.util
 import os
+import ssl
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -42,6 +44,9 @@ def hub(hub_server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ite
     with hub_server.Hub() as running:
         running.Fault, running.Blob, running.waits = hub_server.Fault, hub_server.Blob, []
         clock = SimpleNamespace(sleep=running.waits.append)
+        # A client that failed is thrown away, and the next reads all certificates again, in
+        # several threads at once. The hub speaks plain HTTP: one context, read once, is enough.
+        monkeypatch.setattr("httpcore2.default_ssl_context", lambda **_: tls_context())
         monkeypatch.setattr("huggingface_hub.utils._http.time", clock)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
@@ -54,6 +59,11 @@ def hub(hub_server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ite
         yield running
         forget_client()
         close_session()
+
+
+@cache
+def tls_context() -> ssl.SSLContext:
+    return ssl.create_default_context()
 
 
 def forget_client() -> None:
