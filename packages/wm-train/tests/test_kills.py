@@ -1,7 +1,6 @@
 """A run that is killed anywhere and started again by the same command ends as one that was not."""
 
 import hashlib
-import importlib
 import itertools
 import os
 import random
@@ -17,6 +16,7 @@ import pytest
 import wandb
 from rich.console import Console
 
+import wm_data.folder
 import wm_eval.gather
 import wm_manifest.hub
 import wm_publish
@@ -45,7 +45,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning
 Make = Callable[..., TrainConfig]
 STEPS = 4
 ENOUGH_S = 600.0
-build = importlib.import_module("wm_data.build")  # the package has a function of that name
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Point:
 POINTS = {
     "before there is a manifest": Point(run, "_first_manifest"),
     "before the dataset is built": Point(data, "bring"),
-    "while the dataset is written": Point(build, "_write"),
+    "while the dataset is written": Point(wm_data.folder, "_write_splits"),
     "the dataset is built, not recorded": Point(data, "bring", after=True),
     "before the base is built": Point(demo_base, "build"),
     "the base is built, not recorded": Point(demo_base, "build", after=True),

@@ -10,6 +10,7 @@ import wm_prompts
 from wm_data.audit import REASONS, Measured
 from wm_data.bands import BAND_REASONS, Band
 from wm_data.examples import EXAMPLES_PER_ROW
+from wm_data.near import near_check
 from wm_data.recipe import Recipe, Source, TextSource
 from wm_data.rows import Row, Text
 from wm_data.sources import Opened, S
@@ -108,7 +109,17 @@ def drop_counts(dropped: Iterable[Measured]) -> dict[str, int]:
     return _reasons(Counter(item.reason for item in dropped), REASONS)
 
 
-def in_two_splits(splits: Mapping[str, Sequence[Measured]], of: Callable[[Measured], str]) -> int:
+def checks(recipe: Recipe, splits: Mapping[str, Sequence[Measured]]) -> dict[str, Any]:
+    """How far the splits are apart: groups and subjects in two of them, and near duplicates."""
+    near = recipe.near_duplicates
+    return {
+        "groups_in_two_splits": _in_two_splits(splits, lambda item: item.group),
+        "subjects_in_two_splits": _in_two_splits(splits, lambda item: item.row.subject),
+        "near_duplicates": near_check(near) if near else "not looked for",
+    }
+
+
+def _in_two_splits(splits: Mapping[str, Sequence[Measured]], of: Callable[[Measured], str]) -> int:
     """How often a group, or a subject, stands in a split more than one; 0 is right."""
     found = [{of(item) for item in items} - {""} for items in splits.values()]
     return sum(map(len, found)) - len(set[str]().union(*found))
