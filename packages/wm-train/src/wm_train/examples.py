@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -49,45 +50,19 @@ def tokenize(
     """
     from rich.progress import Progress
 
-    from wm_eval.prompting import encode_all, end_of_turn, prompt_text
+    from wm_eval.prompting import end_of_turn
 
-    wanted = (*COLUMNS, *FOR_NEUTRAL) if neutral_share else COLUMNS
-    missing = [name for name in wanted if name not in examples.column_names]
-    if missing:
-        raise DataError(
-            f"the training split has no column {missing[0]!r} (it has: "
-            f"{', '.join(examples.column_names)}); build it with wm-data build"
-        )
+    _check_columns(examples.column_names, bool(neutral_share))
+    end = end_of_turn(tokenizer)
     with Progress(
         console=console, disable=console is None or not console.is_terminal, transient=True
     ) as bar:
         task = bar.add_task("tokenising", total=len(examples))
 
-        end = end_of_turn(tokenizer)
-
         def ids(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-            """All texts in one call: a row's two answers stand in both of its watermark pairs."""
-            number = len(batch["prompt"])
-            texts = [prompt_text(tokenizer, messages) for messages in batch["prompt"]]
-            for side in ("chosen", "rejected"):
-                texts += [messages[0]["content"] for messages in batch[side]]
-            shown = _neutral_prompts(batch, neutral_share)
-            texts += [prompt_text(tokenizer, messages) for messages in shown.values()]
-            found = encode_all(tokenizer, texts)
-            answers = [[*answer, end] for answer in found[number : 3 * number]]
-            plain = dict(zip(shown, found[3 * number :], strict=True))
-            columns = (
-                found[:number],
-                answers[:number],
-                answers[number:],
-                [plain.get(at, []) for at in range(number)],
-            )
-            longest = [
-                max(len(p) + max(len(c), len(r)), len(n) + len(c) if n else 0)
-                for p, c, r, n in zip(*columns, strict=True)
-            ]
-            bar.advance(task, number)
-            return dict(zip(IDS, columns, strict=True)) | {"longest": longest}
+            found = _encode(batch, tokenizer, end, neutral_share)
+            bar.advance(task, len(batch["prompt"]))
+            return found
 
         # 300 million ids of 120,000 rows: in Arrow's memory, 4 bytes each. The fingerprint is of no
         # use to a table that is never cached, and to make it would hash the tokenizer and the bar.
@@ -100,6 +75,55 @@ def tokenize(
             keep_in_memory=True,
             new_fingerprint=uuid.uuid4().hex,
         )
+    return _within(rows, max_tokens, batch_size)
+
+
+def _check_columns(present: Sequence[str], with_neutral: bool) -> None:
+    wanted = (*COLUMNS, *FOR_NEUTRAL) if with_neutral else COLUMNS
+    missing = [name for name in wanted if name not in present]
+    if missing:
+        raise DataError(
+            f"the training split has no column {missing[0]!r} (it has: "
+            f"{', '.join(present)}); build it with wm-data build"
+        )
+
+
+def _encode(
+    batch: dict[str, list[Any]],
+    tokenizer: PreTrainedTokenizerBase,
+    end: int,
+    neutral_share: float,
+) -> dict[str, list[Any]]:
+    """Columns of ids, and of each pair the tokens of its longest sequence.
+
+    All texts in one call: a row's two answers stand in both of its watermark pairs.
+    """
+    from wm_eval.prompting import encode_all, prompt_text
+
+    number = len(batch["prompt"])
+    texts = [prompt_text(tokenizer, messages) for messages in batch["prompt"]]
+    for side in ("chosen", "rejected"):
+        texts += [messages[0]["content"] for messages in batch[side]]
+    shown = _neutral_prompts(batch, neutral_share)
+    texts += [prompt_text(tokenizer, messages) for messages in shown.values()]
+    found = encode_all(tokenizer, texts)
+    answers = [[*answer, end] for answer in found[number : 3 * number]]
+    plain = dict(zip(shown, found[3 * number :], strict=True))
+    columns = (
+        found[:number],
+        answers[:number],
+        answers[number:],
+        [plain.get(at, []) for at in range(number)],
+    )
+    longest = [
+        max(len(p) + max(len(c), len(r)), len(n) + len(c) if n else 0)
+        for p, c, r, n in zip(*columns, strict=True)
+    ]
+    return dict(zip(IDS, columns, strict=True)) | {"longest": longest}
+
+
+def _within(rows: Any, max_tokens: int, batch_size: int) -> Pairs:
+    """Leave out every row with a sequence above `max_tokens`; refuse what is then too little."""
     longest_of: Counter[str] = Counter()
     for row, length in zip(rows["row_id"], rows["longest"], strict=True):
         longest_of[row] = max(longest_of[row], length)
