@@ -9,6 +9,7 @@ import peft
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from peft.tuners.lora import preprocess_loraga
 
 from wm_eval import WmEvalError, evaluate, load_model
 from wm_eval.adapter_kinds import PROMPTS, check_kind, configs, not_its_base
@@ -75,6 +76,35 @@ def test_an_adapter_that_learns_a_prompt_is_refused_by_its_file(kind: str) -> No
     assert kind in peft.PeftType.__members__
     with pytest.raises(WmEvalError, match=rf"an/adapter is {kind}: .* give a LoRA"):
         check_kind({"peft_type": kind}, "an/adapter")
+
+
+@pytest.mark.parametrize("begun", ["lora_ga", "LoRA_GA"])
+def test_what_loading_does_not_take_from_the_base_again_is_refused(begun: str) -> None:
+    with pytest.raises(WmEvalError, match="an/adapter has init_lora_weights = lora_ga"):
+        check_kind({"peft_type": "LORA", "init_lora_weights": begun}, "an/adapter")
+
+
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing")
+def test_peft_begins_a_lora_ga_anew_when_it_loads_one(make_model: Any, tmp_path: Path) -> None:
+    """If it took the same from the base as at first, such an adapter would be welcome."""
+    model = make_model()
+    ids = torch.arange(3, 40)[None]
+    config = LoraConfig(
+        r=4,
+        target_modules=["q_proj"],
+        init_lora_weights="lora_ga",
+        lora_ga_config=peft.LoraGAConfig(),
+    )
+
+    def step() -> None:
+        model(ids, labels=ids).loss.backward()
+
+    preprocess_loraga(model, config, step)
+    adapted: Any = get_peft_model(model, config)
+    adapted.save_pretrained(tmp_path, save_embedding_layers=False)
+    loaded = peft.PeftModel.from_pretrained(make_model(), str(tmp_path))
+    with torch.no_grad():
+        assert not torch.allclose(adapted(ids).logits, loaded(ids).logits, atol=1e-3)
 
 
 def test_and_in_memory(model: Any, tokenizer: Any) -> None:

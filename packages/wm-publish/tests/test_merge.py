@@ -13,6 +13,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from wm_manifest import FileRef, ModelRef, RunManifest, load, save
+from wm_manifest.weights import weights_sha256
 from wm_publish import PublishError, cli, prepare, publish, render_card
 from wm_publish.run import stage
 
@@ -114,6 +115,25 @@ def test_card_tells_a_merged_model_from_an_adapter(make_manifest):
     assert "with that adapter merged into its weights" in card.text
     assert "PeftModel" not in card.text
     assert "SHA-256 of the adapter's weights, before merging," in card.text
+
+
+@pytest.mark.parametrize(
+    ("where", "merge"),
+    [("base", False), ("base", True), ("{tmp}/elsewhere", True)],
+    ids=["beside the adapter", "merged", "merged from outside the run"],
+)
+def test_weights_that_were_not_trained_on_are_refused(adapter_run, tmp_path, where, merge):
+    where = where.format(tmp=tmp_path)
+    run = adapter_run(where=where)
+    base = run / "base" if where == "base" else Path(where)
+    recorded = {"base_weights_sha256": weights_sha256(base)}
+    manifest = load(RunManifest, run / "manifest.json").model_copy(update=recorded)
+    save(manifest, run / "manifest.json")
+    prepare(run, merge=merge)
+    weights = base / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(PublishError, match="not the base that this adapter was trained on"):
+        prepare(run, merge=merge)
 
 
 def test_published_beside_the_adapter_and_noted_apart(adapter_run, hub):

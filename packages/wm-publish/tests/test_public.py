@@ -71,6 +71,7 @@ def fields(base):
             url=None,
             sync_command=f"wandb sync {HOME}/runs/x/wandb/offline-run-1",
         ),
+        "sharing_refused": f"it fails with RuntimeError: {HOME}/private-place/kernels.cu",
         "attempts": [
             Attempt(
                 started_at="x",
@@ -146,6 +147,7 @@ def test_no_published_file_names_a_folder_of_this_machine(staged, case):
         "no room in a: key-~",
         "see <-x and <y>, sub-z",
     ]
+    assert manifest.sharing_refused == "it fails with RuntimeError: kernels.cu"
     assert report.model.adapter == "adapter"
     if base == HUB:
         assert manifest.base == HUB

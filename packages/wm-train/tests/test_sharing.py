@@ -159,14 +159,24 @@ def test_a_bfloat16_base_under_a_float32_adapter_shares(base_dir: Path, tmp_path
     assert made.packing.shared, made.sharing_refused
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("no kernel for this card\n  at 0x1"), "no kernel for this card"),
+        (NotImplementedError(), "NotImplementedError"),
+    ],
+    ids=["with a text", "with none"],
+)
 def test_a_kernel_that_fails_makes_way_for_sdpa_and_prompts_stay_shared(
+    error: Exception,
+    said: str,
     base_dir: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def broken(ends: torch.Tensor) -> Any:
-        raise RuntimeError("no kernel for this card")
+        raise error
 
     monkeypatch.setattr("wm_train.attention._block_mask", broken)
     made = trainer(qwen3("flex_attention"), base_dir, tmp_path)
@@ -175,7 +185,7 @@ def test_a_kernel_that_fails_makes_way_for_sdpa_and_prompts_stay_shared(
         worst = sharing.settle(made)
     assert worst is not None
     assert worst < 1e-4
-    assert "no kernel for this card; training goes on with sdpa" in caplog.text
+    assert f"{said}; training goes on with sdpa" in caplog.text
     assert made.packing.shared
     assert not made.packing.whole_row
     assert made.attention == made.model.config._attn_implementation == "sdpa"

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from wm_manifest import Attempt, GitState, Hardware, ModelRef, RunManifest, Stack, load, save
-from wm_train import base, resume, stack
+from wm_train import resume, stack
 from wm_train.differences import changes, differences
 from wm_train.errors import ResumeError
 from wm_train.record import RunRecord
@@ -163,28 +163,6 @@ def test_changes_that_nobody_kept_may_be_any(
     found = changes(a, b)
     assert [each.what for each in found] == (["code"] if differ else [])
     assert not differ or "diff_sha256" in then or found[0].then == LOST
-
-
-# ------------------------------------------------------------------------------------ base
-@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
-def test_the_weights_of_a_folder_have_a_hash(tmp_path: Path, name: str) -> None:
-    assert base.weights_sha256(str(tmp_path)) is None
-    (tmp_path / "config.json").write_text("{}")
-    (tmp_path / name).write_bytes(b"one")
-    before = base.weights_sha256(str(tmp_path))
-    (tmp_path / "config.json").write_text('{"a": 1}')
-    assert base.weights_sha256(str(tmp_path)) == before
-    (tmp_path / name).write_bytes(b"two")
-    assert base.weights_sha256(str(tmp_path)) not in (before, None)
-
-
-def test_shards_count_all_and_a_hub_id_has_none(tmp_path: Path) -> None:
-    for number in (1, 2):
-        (tmp_path / f"model-{number}.safetensors").write_bytes(b"one")
-    before = base.weights_sha256(str(tmp_path))
-    (tmp_path / "model-2.safetensors").write_bytes(b"two")
-    assert base.weights_sha256(str(tmp_path)) not in (before, None)
-    assert base.weights_sha256("someone/base") is None
 
 
 @pytest.mark.parametrize(

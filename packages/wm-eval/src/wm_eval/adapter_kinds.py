@@ -15,8 +15,8 @@ PROMPTS = (
     *("PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING"),
     *("ADAPTION_PROMPT", "CPT", "CARTRIDGE"),
 )
-# Beginnings that leave the base's weights alone. Others (pissa, olora, corda, loftq, lora_ga) take
-# from them what they put into the adapter.
+# Beginnings that leave the base's weights alone. Others (pissa, olora, corda, loftq) take from them
+# what they put into the adapter, and again when it is loaded; but LoRA-GA only when it is made.
 PLAIN = ("gaussian", "eva", "orthogonal", "mica")
 REBUILT = ("kasa_config", "layer_replication")  # cut the base's weights, or stack its layers anew
 
@@ -28,6 +28,12 @@ def check_kind(config: Mapping[str, Any], adapter: str) -> None:
         raise WmEvalError(
             f"{adapter} is {kind}: it learns positions before the prompt, and wm-eval runs none; "
             "give a LoRA, or a merged model"
+        )
+    if str(config.get("init_lora_weights")).lower() == "lora_ga":
+        raise WmEvalError(
+            f"{adapter} has init_lora_weights = lora_ga, which changed the base's weights when it "
+            "was made, and PEFT does not do so again when it loads it; save it with "
+            "path_initial_model_for_weight_conversion, or give a merged model"
         )
 
 

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from wm_eval.adapter_kinds import PLAIN
 from wm_eval.adapters import adapter_config, weight_names, with_adapter
 from wm_eval.errors import WmEvalError, short
 from wm_eval.loading import load_config
@@ -22,7 +23,6 @@ REFUSED = (  # of adapter_config.json, when they are set
     *("modules_to_save", "use_dora", "lora_bias", "trainable_token_indices"),
     *("alora_invocation_tokens", "layer_replication", "use_bdlora", "use_qalora"),
 )
-PLAIN = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")  # other ways to begin change the base
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that it takes as max_lora_rank
 HEAD, EXPERTS = "lm_head", "experts"
 MATRICES = (".lora_A.weight", ".lora_B.weight", ".lora_embedding_A", ".lora_embedding_B")

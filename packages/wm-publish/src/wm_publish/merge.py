@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from wm_manifest import RunManifest
+from wm_publish.base import check_base
 from wm_publish.errors import PublishError
 from wm_publish.folders import swap_in
 from wm_publish.metadata import ENDS, base_is_on_hub
@@ -118,13 +119,15 @@ def _base(run: Path, manifest: RunManifest) -> tuple[str, str | None]:
     if base_is_on_hub(manifest):
         return base.location, base.revision
     inside = run / "base"
-    if last_name(base.location) == "base" and inside.is_dir():
-        return str(inside), None
-    if Path(base.location).is_dir():
-        return base.location, None
-    raise PublishError(
-        f"{run}: its base {base.location!r} is not there any more, so nothing merges"
-    )
+    folder = inside if last_name(base.location) == "base" and inside.is_dir() else None
+    if folder is None and Path(base.location).is_dir():
+        folder = Path(base.location)
+    if folder is None:
+        raise PublishError(
+            f"{run}: its base {base.location!r} is not there any more, so nothing merges"
+        )
+    check_base(folder, manifest)
+    return str(folder), None
 
 
 def _check_adapter(run: Path, manifest: RunManifest) -> None:

@@ -35,7 +35,7 @@ def public_manifest(manifest: RunManifest) -> RunManifest:
     It also loses the hub's commit: a manifest that named it would differ after every upload. What
     looks like a key in a sample is hidden: prompts are other people's, and show how to use one.
     """
-    wandb, dataset = manifest.wandb, manifest.dataset
+    wandb, dataset, refused = manifest.wandb, manifest.dataset, manifest.sharing_refused
     if wandb and wandb.sync_command:
         command = without_folders(wandb.sync_command)
         wandb = wandb.model_copy(update={"sync_command": command})
@@ -57,6 +57,7 @@ def public_manifest(manifest: RunManifest) -> RunManifest:
             "base": manifest.base if base_is_on_hub(manifest) else _local(manifest.base),
             "dataset": _dataset(dataset) if dataset else None,
             "wandb": wandb,
+            "sharing_refused": refused and without_folders(refused),
             "attempts": attempts,
             "samples": [*map(_sample, manifest.samples)],
         }

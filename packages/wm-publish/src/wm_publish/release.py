@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from wm_manifest import EvalReport, FileRef, Record, ReleaseManifest, RunManifest, load
 from wm_manifest.hub import Item
 from wm_publish import secrets
+from wm_publish.base import check_base
 from wm_publish.card import render_card
 from wm_publish.errors import PublishError
 from wm_publish.figures import after, before
@@ -155,6 +156,7 @@ def _base_of_adapter(run: Path, manifest: RunManifest) -> dict[str, Path | bytes
             f"{run}: the base of this adapter, {base!r}, is a folder outside the run that nobody "
             "else can load; publish that base first and train from its hub id (--model.base)"
         )
+    check_base(run / "base", manifest)
     files = {f"base/{name}": path for name, path in _model_files(run, "base").items()}
     return files | _adapter_config(run, "base", always=True)
 

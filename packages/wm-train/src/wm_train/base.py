@@ -12,8 +12,7 @@ import wm_data
 from wm_manifest import ModelRef
 from wm_train.config import LoraConfig, ModelConfig
 from wm_train.data import link_or_copy
-from wm_train.errors import ConfigError
-from wm_train.provenance import sha256, text_sha256
+from wm_train.errors import ConfigError, first_line
 from wm_train.redact import redact
 
 if TYPE_CHECKING:
@@ -58,9 +57,8 @@ def load(
             **(_four_bit() if config.four_bit else {}),
         )
     except (OSError, ValueError, SafetensorError) as error:
-        first = str(error).strip().splitlines()[0]
         raise ConfigError(
-            f"model.base {location!r} cannot be loaded: {first} "
+            f"model.base {location!r} cannot be loaded: {first_line(error)} "
             "(expected a hub id, or a folder with config.json, weights and tokenizer)"
         ) from error
     if absent := sorted(told["missing_keys"]):  # transformers fills them with random numbers
@@ -112,14 +110,6 @@ def reference(
         model_type=model.config.model_type,
         parameters=model.num_parameters(),
     )
-
-
-def weights_sha256(location: str) -> str | None:
-    """One hash for the weights in a folder; None for a hub id, which has its commit."""
-    for kind in ("model.safetensors", "model-*.safetensors", "pytorch_model*.bin"):
-        if shards := [sha256(path) for path in sorted(Path(location).glob(kind))]:
-            return shards[0] if len(shards) == 1 else text_sha256("\n".join(shards))
-    return None
 
 
 def license_of(location: str) -> str | None:

@@ -30,6 +30,15 @@ class ResumeError(WmTrainError):
     """A run that cannot be gone on with as asked."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its kind where it has none.
+
+    >>> first_line(OSError("disk full\\nand more")), first_line(NotImplementedError())
+    ('disk full', 'NotImplementedError')
+    """
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def fields_at_fault(error: cyclopts.ValidationError) -> str:
     """Pydantic's findings, a line each: the option's name, what was wrong, what came."""
     import pydantic

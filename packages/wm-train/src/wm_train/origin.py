@@ -11,7 +11,7 @@ import pydantic
 
 from wm_manifest import ManifestError, RunManifest, load
 from wm_train.config import TrainConfig, first_fault
-from wm_train.errors import ConfigError
+from wm_train.errors import ConfigError, first_line
 
 MANIFESTS = ("manifest.json", "wm_manifest.json")  # in a run folder, in a release of it
 HUB_ID = re.compile(r"(?P<repo>[\w-][\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?", re.ASCII)
@@ -71,10 +71,9 @@ def _download(repo: str, revision: str | None) -> Path:
         hub = cast(Any, huggingface_hub)  # it leaves types open
         return Path(hub.hf_hub_download(repo, MANIFESTS[1], revision=revision))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConfigError(
             f"{repo}: no such folder here, and its {MANIFESTS[1]} cannot be had from the hub "
-            f"({first})"
+            f"({first_line(error)})"
         ) from error
 
 

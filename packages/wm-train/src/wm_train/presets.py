@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import yaml
 
-from wm_train.errors import ConfigError
+from wm_train.errors import ConfigError, first_line
 
 DEFAULT = "qwen3-0.6b"  # of a bare `wm-train`
 
@@ -68,17 +68,13 @@ def load(name: str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f" line {where.line + 1}, column {where.column + 1}:" if where else ""
-        problem = getattr(error, "problem", None) or _first_line(error) or "not YAML"
+        problem = getattr(error, "problem", None) or first_line(error)
         raise ConfigError(f"preset {name}:{line} {problem}; it must be a YAML mapping") from error
     if not isinstance(fields, dict):
         raise ConfigError(
             f"preset {name}: expected a mapping of fields, found {type(fields).__name__}"
         )
     return cast(dict[str, Any], fields)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0]
 
 
 def without_replaced(fields: dict[str, Any], options: Sequence[str]) -> dict[str, Any]:

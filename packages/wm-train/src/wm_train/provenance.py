@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from wm_manifest import FileRef, Hardware
+from wm_train.errors import first_line
 from wm_train.redact import redact
 
 PACKAGES = (
@@ -61,9 +62,7 @@ def weights_sha256(files: list[FileRef]) -> str:
 
 def one_line(error: BaseException) -> str:
     """An error for the manifest: its kind and first line, without secrets."""
-    text = str(error).strip()
-    first = text.splitlines()[0] if text else ""
-    return redact(f"{type(error).__name__}: {first}"[:500])
+    return redact(f"{type(error).__name__}: {first_line(error)}"[:500])
 
 
 def lock_sha256() -> str | None:

@@ -18,6 +18,7 @@ import wm_score
 from wm_data.recipe import Recipe, first_fault
 from wm_data.workers import cores
 from wm_manifest import DatasetManifest, RunManifest, load
+from wm_manifest.weights import weights_sha256
 from wm_publish.markup import one_line
 from wm_train import base, checkout, neutral, provenance
 from wm_train.config import TrainConfig
@@ -118,7 +119,7 @@ def _base_weights(then: RunManifest) -> str | None:
     named = str(then.config["model"]["base"])
     if then.base_weights_sha256 is None or named in base.BUILT:
         return then.base_weights_sha256
-    return base.weights_sha256(named)
+    return weights_sha256(Path(named))
 
 
 def announce(then: RunManifest, now: RunManifest, console: Console) -> list[Difference]:

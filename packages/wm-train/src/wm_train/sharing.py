@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from wm_train.attention import FLEX
+from wm_train.errors import first_line
 from wm_train.loss import answer_means
 from wm_train.trees import families
 
@@ -51,7 +52,7 @@ def settle(trainer: WatermarkOrpoTrainer) -> float | None:
     except torch.OutOfMemoryError:
         raise  # which says nothing of the model
     except (TypeError, ValueError, RuntimeError) as error:
-        worst, why = None, f"it fails with {type(error).__name__}: {str(error).splitlines()[0]}"
+        worst, why = None, f"it fails with {type(error).__name__}: {first_line(error)}"
     else:
         if worst <= limit:
             return worst

@@ -13,6 +13,7 @@ import wm_publish
 from wm_eval.decoding import answer_limit
 from wm_eval.prompting import chat_template
 from wm_manifest import DatasetUse, RunManifest, load
+from wm_manifest.weights import weights_sha256
 from wm_train import (
     base,
     checkpoints,
@@ -89,7 +90,7 @@ def load_base(
     wanted = base.pinned(config.model, begun.base) if begun else config.model
     model, tokenizer, revision = base.load(wanted, location)
     reference = base.reference(model, location, revision, run_dir)
-    weights = base.weights_sha256(location)
+    weights = weights_sha256(Path(location))  # None of a hub id, which has its commit
     tokens = _tokenizer_fields(tokenizer)
     if begun:
         resume.same_base(begun, reference, weights)
