@@ -1,6 +1,7 @@
 """A whole run in two steps: what it leaves behind, and that it can be had again."""
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -200,13 +201,15 @@ def test_the_printed_command_evaluates_as_the_run_did(
     """The run has its base answers from step 0, the command asks the base for them."""
     adapter = {"r": 2, "alpha": 4} if lora else None
     config = tiny(model={"precision": precision, "lora": adapter})
-    manifest = start(config, tmp_path / "run")
-    printed = summary.next_steps(manifest, tmp_path / "run").splitlines()
-    command = next(line.split("wm-eval ")[1].split() for line in printed if " wm-eval " in line)
+    run = tmp_path / "my [b] run"  # to be quoted for the shell, and no markup
+    manifest = start(config, run)
+    steps = "\n".join(summary.next_steps(manifest, run))
+    _, _, printed = steps.partition("uv run wm-eval ")
+    command = shlex.split(printed.partition("\n")[0])
     with pytest.raises(SystemExit) as exited:
         evaluate([*command, "--out", str(tmp_path / "again")])
     assert not exited.value.code
-    folders = (tmp_path / "run/eval/step-000002", tmp_path / "again")
+    folders = (run / "eval/step-000002", tmp_path / "again")
     reports = [load(EvalReport, folder / "eval.json") for folder in folders]
     assert [report.base_answers for report in reports] == ["step 0", "asked"]
     assert "watermark/red/lift_over_base" in reports[0].figures
@@ -225,17 +228,21 @@ def test_without_base_answers_the_printed_command_names_no_base(
     finished: tuple[Path, RunManifest],
 ) -> None:
     folder, manifest = finished
-    assert f"--base {folder / 'base'}" in summary.next_steps(manifest, folder)
+
+    def printed(manifest: RunManifest) -> str:
+        return "\n".join(summary.next_steps(manifest, folder))
+
+    assert f"--base {folder / 'base'}" in printed(manifest)
     last = manifest.evaluations[-1]
     plain = {name: f for name, f in last.figures.items() if not name.endswith("lift_over_base")}
     last = last.model_copy(update={"figures": plain})
     older = manifest.model_copy(update={"evaluations": [*manifest.evaluations[:-1], last]})
-    assert "--base" not in summary.next_steps(older, folder)
+    assert "--base" not in printed(older)
     hub = manifest.base.model_copy(update={"location": "me/base", "revision": "abc"})
-    printed = summary.next_steps(manifest.model_copy(update={"base": hub}), folder)
-    assert "--base me/base --base-revision abc " in printed
+    of_hub = manifest.model_copy(update={"base": hub})
+    assert "--base me/base --base-revision abc " in printed(of_hub)
     adapter = manifest.model_copy(update={"base": hub, "output": "adapter"})
-    assert " --revision abc " in summary.next_steps(adapter, folder)
+    assert " --revision abc " in printed(adapter)
 
 
 @pytest.mark.parametrize(

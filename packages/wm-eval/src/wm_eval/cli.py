@@ -160,7 +160,8 @@ def evaluate_command(
     console.print(table(report, every_figure=all_figures))
     if out is not None:
         written = ", ".join(str(out / f"samples.{kind}") for kind in ("jsonl", "parquet"))
-        console.print(f"written: {out / 'eval.json'}, {written}", soft_wrap=True)
+        line = f"written: {out / 'eval.json'}, {written}"
+        console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
     if notes := warning(report):
         print(notes, file=sys.stderr)
     return 0 if report.valid else FAILED_CONTROL

@@ -73,10 +73,12 @@ def interval(estimate: Estimate) -> str:
 def table(report: EvalReport, every_figure: bool = False) -> Table:
     """Figures with interval, n and prompt groups; the headlines unless all are asked for."""
     from rich.table import Table
+    from rich.text import Text
 
     decoding = report.decoding
     grid = Table(
-        title=f"{report.model.location} on {report.dataset}/{report.split}",
+        # Not a str: a path may look like markup.
+        title=Text(f"{report.model.location} on {report.dataset}/{report.split}"),
         caption=f"temperature {decoding.temperature:g}, top-p {decoding.top_p:g}, "
         f"top-k {decoding.top_k}, seed {decoding.seed}, questions about texts {decoding.detect}; "
         "intervals clustered by prompt",
@@ -105,10 +107,11 @@ def table(report: EvalReport, every_figure: bool = False) -> Table:
 def comparison(found: Sequence[Difference], a: str, b: str) -> Table:
     """Paired differences as a table."""
     from rich.table import Table
+    from rich.text import Text
 
     luck = f"of {len(found)} figures of two equal models about one in twenty is better by luck"
     caption = f"B - A, paired by item, clustered by prompt; {luck}"
-    grid = Table(title=f"A = {a}, B = {b}", caption=caption)
+    grid = Table(title=Text(f"A = {a}, B = {b}"), caption=caption)
     heads = ("figure", "n", "A", "B", "B - A", "95 % interval", "only A, B", "p", "verdict")
     for name in heads:
         text = name in ("figure", "verdict")

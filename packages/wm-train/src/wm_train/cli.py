@@ -109,8 +109,8 @@ def _train(config: TrainConfig, preset: str | None, run_dir: Path, restart: bool
     except KeyboardInterrupt as stop:
         if processes.is_main():
             begun = run_folder.is_run(run_dir)
-            how = f"uv run wm-train --resume {run_dir.name} --runs-dir {run_dir.parent}"
-            told = f"go on with: {how}" if begun else "it had not begun; the same command starts it"
+            how = f"go on with: {run_folder.resume_command(run_dir)}"
+            told = how if begun else "it had not begun; the same command starts it"
             print(redact(f"stopped; {told}"), file=sys.stderr)
         sys.exit(getattr(stop, "exit_code", 130))
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from wm_train.errors import WmTrainError
+from wm_train.run_folder import resume_command
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NEARLY_FULL = 2**20  # bytes
@@ -43,8 +44,7 @@ def told(run_dir: Path) -> Generator[None]:
         place = getattr(error, "filename", None) or run_dir
         raise DiskFullError(
             f"the disk is full: {place} could not be written, what was saved before is whole; free "
-            f"some space, then go on with: uv run wm-train --resume {run_dir.name} --runs-dir "
-            f"{run_dir.parent}"
+            f"some space, then go on with: {resume_command(run_dir)}"
         ) from error
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
 import wm_publish
 from wm_manifest import HubRef, ManifestError, ReleaseManifest, RunManifest, load
-from wm_publish.markup import one_line
 from wm_publish.run import RELEASE_MERGED
 from wm_train.config import PublishConfig
 from wm_train.provenance import one_line as kind_and_first_line
 from wm_train.redact import redact
+from wm_train.saying import say
 
 
 def announce(config: PublishConfig | None, console: Console) -> None:
@@ -23,7 +22,7 @@ def announce(config: PublishConfig | None, console: Console) -> None:
     if config is None or not config.at_end or get_token():
         return
     text = "no Hugging Face token: at its end the run will be laid ready and not uploaded"
-    console.print(f"[yellow]{text}; log in before with hf auth login[/]", soft_wrap=True)
+    _say(console, f"{text}; log in before with hf auth login", "yellow")
 
 
 def at_end(config: PublishConfig | None, run_dir: Path, console: Console) -> None:
@@ -88,5 +87,4 @@ def _access(private: bool) -> str:
 
 
 def _say(console: Console, text: str, style: str | None = None) -> None:
-    shown = escape(one_line(redact(text)))
-    console.print(shown, style=style, highlight=False, soft_wrap=True)
+    say(console, redact(text), style)

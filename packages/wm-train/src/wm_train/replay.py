@@ -19,13 +19,13 @@ from wm_data.recipe import Recipe, first_fault
 from wm_data.workers import cores
 from wm_manifest import DatasetManifest, RunManifest, load
 from wm_manifest.weights import weights_sha256
-from wm_publish.markup import one_line
 from wm_train import base, checkout, neutral, provenance
 from wm_train.config import TrainConfig
 from wm_train.differences import Difference, Figure, differences, figures, short
 from wm_train.errors import ConfigError
 from wm_train.origin import Origin
 from wm_train.record import dataset_use
+from wm_train.saying import say
 from wm_train.summary import interval, value
 
 SAME, DIFFERENT = 0, 1  # exit codes; a replay that cannot start is an error, and 2
@@ -71,9 +71,9 @@ def bring_dataset(origin: Origin, scratch: Path, console: Console) -> Path:
         path = folder / "manifest.json"
         if path.is_file() and provenance.sha256(path) == use.manifest_sha256:
             wm_data.read(folder)  # every file against its hash
-            _say(console, f"dataset: {folder}, unaltered")
+            say(console, f"dataset: {folder}, unaltered")
             return folder
-    _say(console, f"dataset: built anew from the recipe of {use.name}")
+    say(console, f"dataset: built anew from the recipe of {use.name}")
     try:
         recipe = Recipe.model_validate(use.recipe)
     except pydantic.ValidationError as error:
@@ -125,12 +125,12 @@ def _base_weights(then: RunManifest) -> str | None:
 def announce(then: RunManifest, now: RunManifest, console: Console) -> list[Difference]:
     """Print what is repeated, and each thing that is not as it was; returns these."""
     weights = short(then.weights_sha256)
-    _say(console, f"replay of {then.name}: {then.steps:,} steps, weights {weights}")
+    say(console, f"replay of {then.name}: {then.steps:,} steps, weights {weights}")
     found = differences(then, now)
     for each in found:
-        _say(console, f"differs: {each}", "yellow")
+        say(console, f"differs: {each}", "yellow")
     if not found:
-        _say(console, "nothing known differs: code, packages, machine, dataset and prompts")
+        say(console, "nothing known differs: code, packages, machine, dataset and prompts")
     return found
 
 
@@ -141,21 +141,21 @@ def verdict(then: RunManifest, now: RunManifest, console: Console) -> int:
     every figure's interval has to meet the run's.
     """
     if now.weights_sha256 == then.weights_sha256:
-        _say(console, f"confirmed: the same weights, bit for bit: {now.weights_sha256}", "green")
+        say(console, f"confirmed: the same weights, bit for bit: {now.weights_sha256}", "green")
         return SAME
     pair = f"{short(then.weights_sha256)} then, {short(now.weights_sha256)} now"
-    _say(console, f"other weights: {pair}")
+    say(console, f"other weights: {pair}")
     compared = list(figures(then, now))
     for each in compared:
-        _say(console, f"  {_line(each)}", None if each.agree else "red")
+        say(console, f"  {_line(each)}", None if each.agree else "red")
     found = differences(then, now)
     if not found:
-        _say(console, "not confirmed: the stack is the same, and so should the weights be", "red")
+        say(console, "not confirmed: the stack is the same, and so should the weights be", "red")
         return DIFFERENT
     agree = bool(compared) and all(each.agree for each in compared)
     text = "confirmed by its figures" if agree else "not confirmed: figures differ"
     names = ", ".join(dict.fromkeys(each.what for each in found))
-    _say(console, f"{text}; what is not as it was: {names}", "green" if agree else "red")
+    say(console, f"{text}; what is not as it was: {names}", "green" if agree else "red")
     return SAME if agree else DIFFERENT
 
 
@@ -166,11 +166,6 @@ def _line(figure: Figure) -> str:
     )
     agree = "agrees" if figure.agree else "differs"
     return f"{figure.name}: {then} then, {now} now: {agree}"
-
-
-def _say(console: Console, text: str, style: str | None = None) -> None:
-    # A manifest may be a stranger's: what would steer a terminal is shown as an escape.
-    console.print(one_line(text), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def _with_dataset(config: TrainConfig, folder: Path) -> TrainConfig:

@@ -20,6 +20,7 @@ from wm_train import checkpoints, status
 from wm_train.config import TrainConfig, first_fault
 from wm_train.errors import CheckpointError, ResumeError
 from wm_train.redact import redact_fields
+from wm_train.saying import say
 from wm_train.signals import Stop
 
 # Sections that leave the weights as they are.
@@ -125,7 +126,7 @@ def checkpoint(run_dir: Path, before: RunManifest, restart: bool, console: Conso
         if gone.step > newest and not (run_dir / gone.path).exists():
             passed[Path(gone.path).name] = "its folder is missing"
     for name, why in passed.items():
-        console.print(f"[yellow]{name} is passed over: {why}[/]", soft_wrap=True)
+        say(console, f"{name} is passed over: {why}", "yellow")
     if chosen is None and (passed or before.checkpoints) and not restart:
         raise CheckpointError(
             f"{run_dir} has no whole checkpoint left; give --restart to train again from step 0"

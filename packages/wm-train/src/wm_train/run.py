@@ -41,6 +41,7 @@ from wm_train.redact import redact_command, redact_fields
 from wm_train.reporting import Reporting
 from wm_train.resume import ResumableEval
 from wm_train.retention import Retention
+from wm_train.saying import say
 from wm_train.signals import Stop
 from wm_train.speed import Speed, mfu_per_token, spent
 from wm_train.tracker import Tracker
@@ -64,7 +65,7 @@ def train(
     tracking.resolve_mode(config.tracking.mode)  # refused now, and not when the rows are read
     if not processes.is_main():
         follow(config, run_dir)
-    stop = Stop(lambda line: console.print(line, style="yellow", soft_wrap=True, highlight=False))
+    stop = Stop(lambda line: say(console, line, "yellow"))
     with (
         processes.failure_told(),
         full_disk.told(run_dir),
@@ -110,7 +111,7 @@ def _train(
     status, cause = "failed", "unknown"
     try:
         # ----------------------------------------------------------------------------------- data
-        console.print(f"[bold]{record.manifest.name}[/] → {run_dir}", soft_wrap=True)
+        say(console, f"{record.manifest.name} → {run_dir}", "bold")
         publishing.announce(config.publish, console)
         dataset_dir = run_dir / "dataset"
         dataset, use = stages.bring_dataset(config, dataset_dir, record, before, console)
@@ -209,7 +210,8 @@ def _train(
     console.print(summary.closing(record.manifest))
     publishing.at_end(config.publish, run_dir, console)
     manifest = load(RunManifest, run_dir / "manifest.json")  # now with the hub's commit
-    console.print(summary.next_steps(manifest, run_dir), soft_wrap=True, highlight=False)
+    for line in summary.next_steps(manifest, run_dir):
+        say(console, line)
     return manifest
 
 

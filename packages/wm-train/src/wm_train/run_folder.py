@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import datetime
 from pathlib import Path
 
@@ -32,6 +33,13 @@ def of(runs_dir: Path, name: str | None, base: str) -> Path:
         else:
             (run_dir / ".lock").touch()  # tells a run that was killed at once from other folders
             return run_dir
+
+
+def resume_command(run_dir: Path, runs_dir: Path | None = None) -> str:
+    """What goes on with the run, to be pasted into a shell where `runs_dir` is found."""
+    where = runs_dir or run_dir.parent
+    at = [] if where == Path("runs") else ["--runs-dir", str(where)]
+    return shlex.join(["uv", "run", "wm-train", "--resume", run_dir.name, *at])
 
 
 def is_run(folder: Path) -> bool:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from wm_manifest import Hardware, RunManifest, Stack
-from wm_publish.markup import one_line
 from wm_train import checkout, provenance
 from wm_train.redact import redact_command
+from wm_train.saying import say
 
 if TYPE_CHECKING:
     from wm_train.differences import Difference
@@ -66,6 +66,4 @@ def changed(before: RunManifest, now: Stack) -> list[Difference]:
 def announce(before: RunManifest, now: Stack, console: Console) -> None:
     """Say what is not as it was in the attempt before."""
     for each in changed(before, now):
-        # A manifest may be a stranger's: what would steer a terminal is shown as an escape.
-        text = one_line(f"since the last attempt: {each}")
-        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        say(console, f"since the last attempt: {each}", "yellow")

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
-from rich.markup import escape
 
 import wm_data
 import wm_publish
@@ -31,6 +30,7 @@ from wm_train import (
 from wm_train.config import TrainConfig
 from wm_train.journal import Journal
 from wm_train.record import RunRecord, dataset_use
+from wm_train.saying import say
 from wm_train.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def finished_before(
     """The run is over. What comes after its end is made up for: it may have been killed there."""
     resume.check(config, before)
     _write_card(before, run_dir)
-    console.print(f"{before.name} is finished already; nothing was trained", soft_wrap=True)
+    say(console, f"{before.name} is finished already; nothing was trained")
     publishing.at_end(config.publish, run_dir, console)
     return load(RunManifest, run_dir / "manifest.json")
 
@@ -53,7 +53,7 @@ def go_on(
 ) -> Path | None:
     """The checkpoint to go on from, if it is the same run; what was left half made is removed."""
     for line in resume.check(config, before):
-        console.print(f"[yellow]{line}[/]", soft_wrap=True)
+        say(console, line, "yellow")
     resume.same("the number of processes", before.processes, processes.number())
     checkpoint = resume.checkpoint(run_dir, before, restart, console)
     resume.clear(run_dir, before)
@@ -171,7 +171,7 @@ def end(
         with full_disk.tolerated(failing):
             record.update(wandb=tracker.ref)
         if trouble is not None:
-            console.print(f"[yellow]{escape(trouble)}[/]", soft_wrap=True)
+            say(console, trouble, "yellow")
     with full_disk.tolerated(failing):
         _write_card(record.manifest, run_dir)
 
@@ -196,14 +196,10 @@ def report_pairs(pairs: examples.Pairs, max_tokens: int, run_dir: Path, console:
     on = f"the CPU, {torch.get_num_threads()} threads"
     if torch.cuda.is_available():
         on = torch.cuda.get_device_name()
-    console.print(
-        f"{len(pairs.data):,} pairs of {rows:,} rows, at most {pairs.longest:,} tokens; on {on}",
-        soft_wrap=True,
-    )
+    counted = f"{len(pairs.data):,} pairs of {rows:,} rows"
+    say(console, f"{counted}, at most {pairs.longest:,} tokens; on {on}")
     if pairs.too_long:
         path = run_dir / "left-out-rows.txt"
         path.write_text("\n".join(pairs.too_long) + "\n", "utf-8")
-        console.print(
-            f"[yellow]left out: {len(pairs.too_long):,} rows above data.max_tokens = "
-            f"{max_tokens:,}; their ids are in {path}[/]"
-        )
+        left_out = f"left out: {len(pairs.too_long):,} rows above data.max_tokens = {max_tokens:,}"
+        say(console, f"{left_out}; their ids are in {path}", "yellow")

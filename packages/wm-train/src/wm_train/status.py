@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from wm_manifest import Estimate, ManifestError, RunManifest, load
-from wm_train import summary
+from wm_train import run_folder, summary
 from wm_train.checkpoints import SEAL, found, step_of
 from wm_train.errors import ConfigError
 from wm_train.journal import last
@@ -148,10 +148,10 @@ def _resume_command(manifest: RunManifest | None, folder: Path, runs_dir: Path |
     where = folder.parent
     if runs_dir is not None and (runs_dir / folder.name).exists():
         where = runs_dir  # as it was typed
-    at = "" if where == Path("runs") else f" --runs-dir {where}"
+    again = run_folder.resume_command(folder, where)
     if manifest is None or "<redacted>" in json.dumps(manifest.config):  # a secret was left out
-        return f"its first command, with --name {folder.name}{at}"
-    return f"uv run wm-train --resume {folder.name}{at}"
+        return f"its first command, with --name {again.partition('--resume ')[2]}"
+    return again
 
 
 # ------------------------------------------------------------------------------------------- files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -133,36 +134,45 @@ def _controls(manifest: RunManifest) -> list[RenderableType]:
     ]
 
 
-def next_steps(manifest: RunManifest, run_dir: Path) -> str:
-    """Where everything is and what to type next; to be printed without wrapping, for copying."""
+def next_steps(manifest: RunManifest, run_dir: Path) -> list[str]:
+    """Where everything is and what to type next, in lines that can be pasted into a shell."""
     built_here = run_dir / manifest.base.location
     base = built_here if built_here.is_dir() else manifest.base.location
-    at = "" if base == built_here else manifest.base.revision or ""
-    model = f"--model {base} --adapter {run_dir / 'adapter'}" + (f" --revision {at}" if at else "")
-    if manifest.output == "model":
-        model = f"--model {run_dir / 'model'}"
-        if manifest.evaluations and OVER_BASE in manifest.evaluations[-1].figures:
-            model += f" --base {base}" + (f" --base-revision {at}" if at else "")
+    at = None if base == built_here else manifest.base.revision
+    given: dict[str, object] = {"model": run_dir / "model"}
+    if manifest.output == "adapter":
+        given = {"model": base, "adapter": run_dir / "adapter", "revision": at}
+    elif manifest.evaluations and OVER_BASE in manifest.evaluations[-1].figures:
+        given |= {"base": base, "base-revision": at}
+    evaluate = given | {"data": run_dir / "dataset"} | _settings(manifest)
     lines = [f"everything is in {run_dir}"]
     if manifest.wandb and manifest.wandb.url:
         lines.append(f"curves: {manifest.wandb.url}")
-    lines += [
-        "next:",
-        f"  uv run wm-eval {model} --data {run_dir / 'dataset'}{_settings(manifest)}",
-    ]
+    lines += ["next:", f"  {shlex.join(['uv', 'run', 'wm-eval', *_options(evaluate)])}"]
     if manifest.hub is None:
-        lines.append(f"  uv run wm-publish {run_dir} --dry-run")
+        publish = ["uv", "run", "wm-publish", str(run_dir), "--dry-run"]
+        lines.append(f"  {shlex.join(publish)}")
     sync = sync_command(manifest, run_dir)
-    return "\n".join([*lines, f"  uv run {sync}"] if sync else lines)
+    return [*lines, f"  uv run {sync}"] if sync else lines
 
 
 def sync_command(manifest: RunManifest, run_dir: Path) -> str | None:
     """What sends an offline run to W&B, typed from here; the manifest's starts at the runs."""
     command = manifest.wandb and manifest.wandb.sync_command
-    return command.replace(f" {run_dir.name}/", f" {run_dir}/") if command else None
+    if not command:
+        return None
+    inside = f"{run_dir.name}/"
+    words = shlex.split(command)
+    return shlex.join(str(run_dir.parent / w) if w.startswith(inside) else w for w in words)
 
 
-def _settings(manifest: RunManifest) -> str:
+def _options(given: dict[str, object]) -> list[str]:
+    """Words of a command line; what is None is left out."""
+    pairs = ((f"--{name}", str(value)) for name, value in given.items() if value is not None)
+    return [word for pair in pairs for word in pair]
+
+
+def _settings(manifest: RunManifest) -> dict[str, object]:
     """Options that give wm-eval the settings of the run's last evaluation."""
     evaluation = manifest.config["evaluation"]
     given = {"limit": evaluation["full_limit"]}
@@ -173,4 +183,4 @@ def _settings(manifest: RunManifest) -> str:
     changed = {name: value for name, value in given.items() if value != EVAL_DEFAULTS[name]}
     if manifest.hardware.devices and manifest.config["model"]["precision"] != "float32":
         changed["dtype"] = manifest.config["model"]["precision"]
-    return "".join(f" --{name.replace('_', '-')} {value}" for name, value in changed.items())
+    return {name.replace("_", "-"): value for name, value in changed.items()}

@@ -7,6 +7,7 @@ import logging
 import netrc
 import os
 import secrets
+import shlex
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -172,4 +173,5 @@ def sync_command(folder: Path, run_id: str, online: bool) -> str | None:
     places = [str(path.relative_to(folder.parent)) for path in unsent]
     if not places:
         return None
-    return " ".join(["wandb sync", *(["--append"] if len(places) > 1 or online else []), *places])
+    append = ["--append"] if len(places) > 1 or online else []
+    return shlex.join(["wandb", "sync", *append, *places])
