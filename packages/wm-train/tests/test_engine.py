@@ -9,8 +9,7 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import wm_data
-from wm_train import engine, preflight
+from wm_train import engine
 from wm_train.config import TrainConfig
 from wm_train.logps import CHUNK
 
@@ -22,8 +21,6 @@ def built(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Any:
-    monkeypatch.setattr(preflight, "run", lambda *_: None)
-    monkeypatch.setattr(wm_data, "read", lambda _: None)
     torch.backends.cuda.enable_cudnn_sdp(True)  # as torch begins
     pair = {"id": "0", "row_id": "0", "task": "detect", "prompt_ids": [1]}
     rows = Dataset.from_list([pair | {"chosen_ids": [2, 0], "rejected_ids": [3, 0]}] * 6)

@@ -116,7 +116,6 @@ def referred(
     """A trainer of the demo's base by a configuration, with its references."""
 
     def make(config: TrainConfig) -> Any:
-        (tmp_path / "dataset").symlink_to(dataset_dir)
         pairs = examples.tokenize(train, tokenizer, 512, neutral_share=config.loss.neutral.rows())
         base = AutoModelForCausalLM.from_pretrained(base_dir)
         trainer = engine.build(config, tmp_path, base, tokenizer, pairs.data, [])

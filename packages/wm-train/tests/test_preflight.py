@@ -2,6 +2,7 @@
 
 import tracemalloc
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ import wm_data
 from wm_train import base, engine, estimate, plan, preflight, presets, shapes
 from wm_train.config import LoraConfig, TrainConfig
 from wm_train.examples import tokenize
+from wm_train.packing import Packing
 from wm_train.plan import load_of
 
 
@@ -203,11 +205,15 @@ def test_emulated_bfloat16_is_found(
     assert preflight.arithmetic(precision).why == why
 
 
+PACKING = Packing(budget=4096, pad_id=0)
+
+
 def with_adapter(model: Any, examples: Dataset) -> Any:
     """What `room` asks of a trainer."""
     return SimpleNamespace(
         model=model,
         train_dataset=examples,
+        packing=PACKING,
         is_fsdp_enabled=False,
         accelerator=SimpleNamespace(num_processes=1, device=torch.device("cpu")),
     )
@@ -229,12 +235,33 @@ def test_the_base_that_is_in_memory_is_not_counted_again(
     adapted = get_peft_model(model, base.lora(config.model.lora, model))
     examples = Dataset.from_list(pairs[: config.optim.batch_size])
     trainer = with_adapter(adapted, examples)
-    shape, (load, _) = shapes.measured(adapted), load_of(config, examples)
+    shape, (load, _) = shapes.measured(adapted), load_of(PACKING, config.optim.batch_size, examples)
     parts = estimate.memory(config, shape, load, device="cpu")
     free = share * (estimate.peak(parts) - parts["weights"])
     monkeypatch.setattr(preflight, "free_memory_gib", lambda: free)
     found = {finding.check: finding.why for finding in preflight.room(config, tmp_path, trainer)}
     assert (found["memory"] == "") == fits
+
+
+def test_the_memory_is_that_of_the_packing_that_training_has(
+    tiny: Callable[..., TrainConfig],
+    base_dir: Path,
+    pairs: list[dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not that of the configuration: sharing may have been refused, and takes twice the tokens."""
+    config = tiny(model={"lora": {"r": 2, "alpha": 4}})
+    model: Any = AutoModelForCausalLM.from_pretrained(base_dir)
+    adapted = get_peft_model(model, base.lora(config.model.lora, model))
+    trainer = with_adapter(adapted, Dataset.from_list(pairs[: config.optim.batch_size]))
+    monkeypatch.setattr(preflight, "free_memory_gib", lambda: 0.0)
+    needed: list[float] = []
+    monkeypatch.setattr(preflight, "enough", lambda what, gib, *_: needed.append(gib))
+    for shared in (True, False):
+        trainer.packing = replace(PACKING, budget=100_000, shared=shared)
+        preflight.room(config, tmp_path, trainer)
+    assert needed[3] > 1.1 * needed[1]
 
 
 def test_a_run_that_goes_on_needs_no_room_for_the_checkpoints_it_has(
@@ -321,16 +348,17 @@ def test_every_fault_is_in_one_line(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Through the engine, as a run comes to it: a full disk, a full memory and a bad row."""
-    (tmp_path / "dataset").symlink_to(dataset_dir)
+    """Of the engine's trainer, as a run has it: a full disk, a full memory and a bad row."""
     examples = wm_data.read(dataset_dir).examples("train")
     rows = list(tokenize(examples, tokenizer, 512).data)
     rows[7]["chosen_ids"] = rows[7]["chosen_ids"][-1:]
     monkeypatch.setattr(preflight, "free_memory_gib", lambda: 0.0)
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: type("D", (), {"free": 1})())
     model = AutoModelForCausalLM.from_pretrained(base_dir)
+    config, dataset = tiny(), wm_data.read(dataset_dir)
+    trainer = engine.build(config, tmp_path, model, tokenizer, Dataset.from_list(rows), [])
     with pytest.raises(preflight.PreflightError) as found:
-        engine.build(tiny(), tmp_path, model, tokenizer, Dataset.from_list(rows), [])
+        preflight.run(config, tmp_path, trainer, dataset)
     text = str(found.value)
     assert "\n" not in text
     assert f"answers: empty: {rows[7]['id']}" in text

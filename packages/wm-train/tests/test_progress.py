@@ -13,6 +13,7 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 from wm_manifest import Estimate, EvalReport
 from wm_train import estimate, presets, shapes
 from wm_train.config import TrainConfig
+from wm_train.packing import Packing
 from wm_train.plan import load_of, typical
 from wm_train.progress import Board
 from wm_train.speed import Speed, mfu_per_token
@@ -111,6 +112,7 @@ def config(**model: Any) -> TrainConfig:
 
 
 H100 = "NVIDIA H100 80GB HBM3"
+PACKING = Packing(budget=4096, pad_id=0)
 
 
 @pytest.fixture(scope="module")
@@ -125,8 +127,8 @@ def built() -> Any:
 
 def test_mfu_is_six_operations_a_weight_and_attention(built: Any) -> None:
     pairs = typical(600, 6, "x").examples
-    found = mfu_per_token(config(), built, pairs, H100)
-    load, shape = load_of(config(), pairs)[0], shapes.measured(built)
+    found = mfu_per_token(config(), built, PACKING, pairs, H100)
+    load, shape = load_of(PACKING, 6, pairs)[0], shapes.measured(built)
     c = built.config
     head = 6 * c.vocab_size * c.hidden_size * load.predicted / load.tokens
     scores = 12 * c.num_hidden_layers * c.num_attention_heads * c.head_dim * load.mean_context
@@ -136,8 +138,10 @@ def test_mfu_is_six_operations_a_weight_and_attention(built: Any) -> None:
 def test_mfu_leaves_out_what_is_computed_twice(built: Any) -> None:
     pairs = typical(600, 6, "x").examples
     again = config(gradient_checkpointing=True)
-    assert mfu_per_token(again, built, pairs, H100) == mfu_per_token(config(), built, pairs, H100)
-    load, shape = load_of(again, pairs)[0], shapes.measured(built)
+    assert mfu_per_token(again, built, PACKING, pairs, H100) == mfu_per_token(
+        config(), built, PACKING, pairs, H100
+    )
+    load, shape = load_of(PACKING, 6, pairs)[0], shapes.measured(built)
     needed = estimate.flops(again, shape, load, recomputed=False)
     assert estimate.flops(again, shape, load) > 1.25 * needed
 
@@ -147,4 +151,4 @@ def test_mfu_leaves_out_what_is_computed_twice(built: Any) -> None:
 )
 def test_there_is_no_mfu_without_a_peak(built: Any, device: str, precision: str) -> None:
     pairs = typical(600, 6, "x").examples
-    assert mfu_per_token(config(precision=precision), built, pairs, device) is None
+    assert mfu_per_token(config(precision=precision), built, PACKING, pairs, device) is None

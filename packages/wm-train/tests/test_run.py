@@ -245,6 +245,7 @@ def test_without_base_answers_the_printed_command_names_no_base(
     assert " --revision abc " in printed(adapter)
 
 
+@pytest.mark.parametrize("where", ["evaluation", "log"])
 @pytest.mark.parametrize(
     ("error", "status", "cause"),
     [
@@ -260,11 +261,15 @@ def test_a_run_that_ends_badly_says_so(
     error: BaseException,
     status: str,
     cause: str,
+    where: str,
 ) -> None:
-    def fail(self: RunRecord, report: EvalReport) -> None:
+    def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(RunRecord, "evaluated", fail)
+    if where == "log":  # opened first of all
+        monkeypatch.setattr("wm_train.run.Journal", fail)
+    else:
+        monkeypatch.setattr(RunRecord, "evaluated", fail)
     with pytest.raises(type(error)):
         start(tiny(), tmp_path / "run")
     manifest = load(RunManifest, tmp_path / "run/manifest.json")

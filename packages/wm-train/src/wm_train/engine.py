@@ -7,7 +7,6 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import wm_data
 from wm_eval.kernels import without_cudnn_attention
 from wm_train import base
 from wm_train.config import EXAMPLES_A_ROW, TrainConfig
@@ -42,7 +41,6 @@ def build(
         warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")
         from trl.experimental.orpo import ORPOConfig
 
-        from wm_train import preflight
         from wm_train.trainer import WatermarkOrpoTrainer
 
         args = ORPOConfig(**_arguments(config, run_dir, model))
@@ -66,7 +64,6 @@ def build(
             sharpness=config.loss.sharpness.model_dump(),
             neutral_weight=config.loss.neutral.weight,
         )
-    preflight.run(config, run_dir, trainer, wm_data.read(run_dir / "dataset"))
     trainer.remove_callback(PrinterCallback)  # the progress bar and log.jsonl say it better
     return trainer
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 import wm_data
 from wm_manifest import RunManifest
-from wm_train import base, engine, examples, processes, references, resume
+from wm_train import base, engine, examples, preflight, processes, references, resume
 from wm_train.config import TrainConfig
 from wm_train.divergence import Divergence, DivergenceError
 from wm_train.early_stop import EarlyStop
@@ -40,17 +40,19 @@ def _train(
     config: TrainConfig, run_dir: Path, manifest: RunManifest, checkpoint: Path | None, stop: Stop
 ) -> None:
     record = Heard(run_dir, manifest)
-    split = wm_data.read(run_dir / "dataset").examples("train")
+    dataset = wm_data.read(run_dir / "dataset")
     location = base.prepare(config.model, run_dir, config.seed)  # it is there already
     model, tokenizer, _ = base.load(base.pinned(config.model, manifest.base), location)
     longest, size = config.data.max_tokens, config.optim.batch_size
     share = config.loss.neutral.rows()
-    pairs = examples.tokenize(split, tokenizer, longest, size, neutral_share=share)
+    train_split = dataset.examples("train")
+    pairs = examples.tokenize(train_split, tokenizer, longest, size, neutral_share=share)
     hook = Waiting(run_dir / "dataset", record, config.evaluation.every)
     diverged = Divergence(config.early_stop.max_loss, config.evaluation.every)
     early = EarlyStop(config.early_stop, record, Console(quiet=True))
     watchers = [diverged, hook, early, stop]
     trainer = engine.build(config, run_dir, model, tokenizer, pairs.data, watchers)
+    preflight.run(config, run_dir, trainer, dataset)
     if checkpoint is not None and resume.complete(checkpoint):
         record.share()
     else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from wm_train.attention import FLEX
 from wm_train.filling import Row, area, filled, groups_of, length, widest, with_group
 from wm_train.grouping import NEUTRAL, Group, Pair, apart, grouped, together, under_neutral
 from wm_train.trees import Indices, Tree
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TASKS = ("watermark", "detect")
+# On a GPU a pass of a small model costs thousands of launches, however few its tokens; a CPU pays
+# for tokens alone.
+PASS_TOKENS = 2048
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,29 @@ class Packing:
     whole_row: bool = False  # one row a pack, for kernels that skip what the mask hides
     pass_tokens: int = 0  # what a forward pass costs beside its tokens, in tokens
     twins: bool = False  # a row's watermark pairs go into one pass, for a loss across both
+
+    @classmethod
+    def of(
+        cls,
+        pack_tokens: int,
+        *,
+        nll_scope: str,
+        contrast: str,
+        share_prefixes: bool,
+        attention: str,
+        device: str,
+        pad_id: int = 0,
+    ) -> Packing:
+        """As a training has it: for its loss, its attention and the kind of its device."""
+        return cls(
+            budget=pack_tokens,
+            pad_id=pad_id,
+            text=nll_scope == "full",
+            shared=share_prefixes,
+            whole_row=attention == FLEX,
+            pass_tokens=PASS_TOKENS if device == "cuda" else 0,
+            twins=contrast == "prompts",
+        )
 
     def packs(self, examples: Sequence[Mapping[str, Any]]) -> list[Pack]:
         """All examples in as few packs as the budget allows; those under neutral prompts last."""

@@ -12,7 +12,6 @@ from typing import Any, cast
 
 import wm_data
 from wm_train import base, demo_base, estimate, examples, shapes
-from wm_train.attention import FLEX
 from wm_train.config import EXAMPLES_A_ROW, TrainConfig
 from wm_train.packing import Packing
 
@@ -57,9 +56,17 @@ def make(
     """
     shape = shapes.of(config.model)
     counts = _count(config, rows)
-    load, unshared = load_of(config, counts.examples)
-    epoch = counts.pairs // config.optim.batch_size
     kind = "cpu" if device is None and config.model.base in base.BUILT else "cuda"
+    packing = Packing.of(
+        config.optim.pack_tokens,
+        nll_scope=config.loss.nll_scope,
+        contrast=config.loss.contrast,
+        share_prefixes=config.optim.share_prefixes,
+        attention=config.model.attention,
+        device=kind,
+    )
+    load, unshared = load_of(packing, config.optim.batch_size, counts.examples)
+    epoch = counts.pairs // config.optim.batch_size
     return Plan(
         shape=shape,
         counts=counts,
@@ -141,18 +148,10 @@ def _pair(row: int, task: str, prompt: list[int], chosen: list[int], rejected: l
     return {"row_id": str(row), "task": task, **ids}
 
 
-def load_of(config: TrainConfig, found: Sequence[Mapping[str, Any]]) -> tuple[estimate.Load, float]:
-    """Means over a few steps' packs, and the tokens that single sequences would have had."""
-    size, full = config.optim.batch_size, config.loss.nll_scope == "full"
-    twins = config.loss.contrast == "prompts"
-    packing = Packing(
-        config.optim.pack_tokens,
-        0,
-        full,
-        config.optim.share_prefixes,
-        whole_row=config.model.attention == FLEX,
-        twins=twins,
-    )
+def load_of(
+    packing: Packing, size: int, found: Sequence[Mapping[str, Any]]
+) -> tuple[estimate.Load, float]:
+    """Means over the packs of a few steps of `size` pairs, and the tokens of single sequences."""
     first = list(islice(found, STEPS * size))
     steps = [first[i : i + size] for i in range(0, len(first) - size + 1, size)]
     packs = [pack for step in steps or [first] for pack in packing.packs(step)]

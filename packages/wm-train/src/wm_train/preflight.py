@@ -184,9 +184,8 @@ def arithmetic(precision: str) -> Finding:
 def room(config: TrainConfig, run_dir: Path, trainer: WatermarkOrpoTrainer) -> list[Finding]:
     """The disk holds the checkpoints and the result, and the device holds a step."""
     shape = shapes.measured(trainer.model)
-    load, _ = load_of(
-        config, cast(Any, trainer.train_dataset).select(range(config.optim.batch_size))
-    )
+    size = config.optim.batch_size
+    load, _ = load_of(trainer.packing, size, cast(Any, trainer.train_dataset).select(range(size)))
     devices = trainer.accelerator.num_processes if trainer.is_fsdp_enabled else 1
     parts = estimate.memory(config, shape, load, devices, trainer.accelerator.device.type)
     step = estimate.peak(parts) - parts["weights"]  # which are in memory by now

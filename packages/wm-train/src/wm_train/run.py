@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import yaml
 from rich.console import Console
 
+import wm_data
 import wm_score
-from wm_manifest import ModelRef, RunManifest, Stack, load
+from wm_manifest import DatasetUse, ModelRef, RunManifest, Stack, load
 from wm_train import (
     early_stop,
     engine,
     examples,
     full_disk,
     out_of_memory,
+    preflight,
     processes,
     provenance,
     publishing,
@@ -79,6 +82,32 @@ def train(
     return manifest
 
 
+@dataclass(frozen=True)
+class Begun:
+    """A run whose record is open: anew, or gone on with."""
+
+    record: RunRecord
+    here: Stack
+    before: RunManifest | None  # of the attempts before this one
+    checkpoint: Path | None
+
+    @property
+    def step(self) -> int:
+        """Of the checkpoint that training goes on from."""
+        return step_of(self.checkpoint) if self.checkpoint else 0
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What there is to train, and on what."""
+
+    dataset: wm_data.Dataset
+    use: DatasetUse
+    model: Any
+    tokenizer: Any
+    pairs: examples.Pairs
+
+
 def _train(
     config: TrainConfig,
     run_dir: Path,
@@ -88,111 +117,61 @@ def _train(
     restart: bool,
     stop: Stop,
 ) -> RunManifest:
-    # ------------------------------------------------------------------------------------- record
-    # A URL may hold a password.
-    plain: dict[str, Any] = redact_fields(json.loads(config.model_dump_json()))
     before = resume.previous(run_dir)
     if before is not None and before.status == "finished":
         return stages.finished_before(config, before, run_dir, console)
-    checkpoint = None
-    if before is not None:
-        checkpoint = stages.go_on(config, before, run_dir, restart, console)
-        before = before.model_copy(update={"config": plain})
-    here = stack.here(run_dir, command, before)
-    if before is not None:
-        stack.announce(before, here, console)
-    (run_dir / "config.yaml").write_text(yaml.safe_dump(plain, sort_keys=False), "utf-8")
-    first = before or _first_manifest(config, plain, run_dir, preset, command, here)
-    record = RunRecord(run_dir, first)
-    record.resume(step_of(checkpoint) if checkpoint else 0, here)
-    rewind(run_dir / "log.jsonl", step_of(checkpoint) if checkpoint else None)
-    journal = Journal(run_dir / "log.jsonl")
+    begun = _begin(config, run_dir, preset, command, console, restart, before)
+    record = begun.record
+    journal: Journal | None = None
     tracker: Tracker | None = None
     status, cause = "failed", "unknown"
+    record.resume(begun.step, begun.here)
     try:
         # ----------------------------------------------------------------------------------- data
+        rewind(run_dir / "log.jsonl", begun.step if begun.checkpoint else None)
+        journal = Journal(run_dir / "log.jsonl")
         say(console, f"{record.manifest.name} → {run_dir}", "bold")
         publishing.announce(config.publish, console)
-        dataset_dir = run_dir / "dataset"
-        dataset, use = stages.bring_dataset(config, dataset_dir, record, before, console)
-
-        # ----------------------------------------------------------------------------------- base
-        model, tokenizer = stages.load_base(config, run_dir, record, before)
-        processes.share((record.manifest, checkpoint))  # the others read the rows at the same time
-
-        # ---------------------------------------------------------------------------------- pairs
-        train_split, longest = dataset.examples("train"), config.data.max_tokens
-        size, share = config.optim.batch_size, config.loss.neutral.rows()
-        pairs = examples.tokenize(train_split, tokenizer, longest, size, console, share)
-        record.update(rows_too_long=len(pairs.too_long))
-        stages.report_pairs(pairs, longest, run_dir, console)
-
-        # -------------------------------------------------------------------------------- trainer
+        prepared = _prepare(config, run_dir, begun, console)
         tracker = stages.open_tracker(config, run_dir, record)
         record.update(wandb=tracker.ref)
-        tracker.dataset(use, dataset_dir)
-        speed = Speed()
-        watch, bar = Watch(journal, tracker, record, speed), Board(console, speed)
+        tracker.dataset(prepared.use, run_dir / "dataset")
 
-        e = config.evaluation
+        # -------------------------------------------------------------------------------- trainer
+        speed = Speed()
+        bar, early = Board(console, speed), EarlyStop(config.early_stop, record, console)
         reporting = Reporting(
             *(run_dir, record, journal, tracker, bar, console),
-            every=e.every,
+            every=config.evaluation.every,
             over=lambda: trainer.state.global_step >= trainer.state.max_steps,
         )
-        hook = ResumableEval(
-            dataset_dir,
-            run_name=record.manifest.name,
-            known=reporting.known,
-            paused=bar.paused,
-            together=record.share,
-            every=e.every,
-            on_report=reporting,
-            progress=console.is_terminal,
-            out=run_dir / "eval",
-            tokenizer=tokenizer,
-            model_ref=record.manifest.base,
-            # Before and after on the same items: only then can the two be compared.
-            start={"limit": e.full_limit},
-            during={"limit": e.limit, **early_stop.on_the_way(config.early_stop, dataset)},
-            final={"limit": e.full_limit},
-            max_new_tokens=stages.answer_tokens(config, dataset, tokenizer),
-            **e.model_dump(exclude={"every", "limit", "full_limit", "max_new_tokens"}),
-        )
+        hook = _hook(config, run_dir, begun, prepared, reporting, bar, console)
         hook.leave_for(stop)
-        diverged = Divergence(config.early_stop.max_loss, e.every)
-        early = EarlyStop(config.early_stop, record, console)
-        watchers = [watch, diverged, bar, hook, early, stop]
-        trainer = engine.build(config, run_dir, model, tokenizer, pairs.data, watchers)
-        sharing: bool = trainer.packing.shared
-        if before is not None and before.shared_prefixes is not None:
-            resume.same("the sharing of prompts", before.shared_prefixes, sharing)
-        record.update(shared_prefixes=sharing, sharing_refused=trainer.sharing_refused)
+        trainer = engine.build(
+            *(config, run_dir, prepared.model, prepared.tokenizer, prepared.pairs.data),
+            callbacks=[
+                Watch(journal, tracker, record, speed),
+                Divergence(config.early_stop.max_loss, config.evaluation.every),
+                *(bar, hook, early, stop),
+            ],
+        )
+        preflight.run(config, run_dir, trainer, prepared.dataset)
+        _record_sharing(trainer, record, before)
         trainer.retention = Retention(
             config.checkpoint.keep,
             config.checkpoint.max_bytes,
             best=lambda: early.best_step,
             has_best=config.early_stop.metric is not None,
         )
-
-        speed.mfu_per_token = _mfu_per_token(config, trainer.model, pairs)
+        speed.mfu_per_token = _mfu_per_token(config, trainer)
 
         # ---------------------------------------------------------------------------------- train
-        if checkpoint is not None and resume.complete(checkpoint):
-            resume.finish_loaded(trainer, checkpoint)
-            hook.evaluate_last(trainer)
-            record.update(steps=trainer.state.global_step)
-        else:
-            try:
-                references.attach(trainer, console)
-                outcome = trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
-            finally:
-                bar.stop()
-            record.update(steps=outcome.global_step)
-        record.update(train_seconds=round(spent(read(run_dir / "log.jsonl", "train")), 1))
+        steps = _fit(trainer, hook, bar, begun.checkpoint, console)
+        seconds = round(spent(read(run_dir / "log.jsonl", "train")), 1)
+        record.update(steps=steps, train_seconds=seconds)
 
         # ----------------------------------------------------------------------------------- save
-        stages.save(trainer.model, tokenizer, run_dir, record, tracker)
+        stages.save(trainer.model, prepared.tokenizer, run_dir, record, tracker)
         # A kill or an early stop may have come before the last ones were drawn.
         reporting.draw(last=True)
         early.name_best(record.manifest.steps)
@@ -213,6 +192,101 @@ def _train(
     for line in summary.next_steps(manifest, run_dir):
         say(console, line)
     return manifest
+
+
+def _begin(
+    config: TrainConfig,
+    run_dir: Path,
+    preset: str | None,
+    command: list[str],
+    console: Console,
+    restart: bool,
+    before: RunManifest | None,
+) -> Begun:
+    """Open the run's record; of one that goes on, see first that it is the same run."""
+    # A URL may hold a password.
+    plain: dict[str, Any] = redact_fields(json.loads(config.model_dump_json()))
+    checkpoint = None
+    if before is not None:
+        checkpoint = stages.go_on(config, before, run_dir, restart, console)
+        before = before.model_copy(update={"config": plain})
+    here = stack.here(run_dir, command, before)
+    if before is not None:
+        stack.announce(before, here, console)
+    (run_dir / "config.yaml").write_text(yaml.safe_dump(plain, sort_keys=False), "utf-8")
+    first = before or _first_manifest(config, plain, run_dir, preset, command, here)
+    return Begun(RunRecord(run_dir, first), here, before, checkpoint)
+
+
+def _prepare(config: TrainConfig, run_dir: Path, begun: Begun, console: Console) -> Prepared:
+    """Bring the dataset and the base, let the other processes have them, and read the rows."""
+    record, before = begun.record, begun.before
+    dataset, use = stages.bring_dataset(config, run_dir / "dataset", record, before, console)
+    model, tokenizer = stages.load_base(config, run_dir, record, before)
+    processes.share((record.manifest, begun.checkpoint))  # they read the rows at the same time
+    longest = config.data.max_tokens
+    size, share = config.optim.batch_size, config.loss.neutral.rows()
+    train_split = dataset.examples("train")
+    pairs = examples.tokenize(train_split, tokenizer, longest, size, console, share)
+    record.update(rows_too_long=len(pairs.too_long))
+    stages.report_pairs(pairs, longest, run_dir, console)
+    return Prepared(dataset, use, model, tokenizer, pairs)
+
+
+def _hook(
+    config: TrainConfig,
+    run_dir: Path,
+    begun: Begun,
+    prepared: Prepared,
+    reporting: Reporting,
+    bar: Board,
+    console: Console,
+) -> ResumableEval:
+    """The evaluation before the first step, on the way and at the end."""
+    e, record = config.evaluation, begun.record
+    return ResumableEval(
+        run_dir / "dataset",
+        run_name=record.manifest.name,
+        known=reporting.known,
+        paused=bar.paused,
+        together=record.share,
+        every=e.every,
+        on_report=reporting,
+        progress=console.is_terminal,
+        out=run_dir / "eval",
+        tokenizer=prepared.tokenizer,
+        model_ref=record.manifest.base,
+        # Before and after on the same items: only then can the two be compared.
+        start={"limit": e.full_limit},
+        during={"limit": e.limit, **early_stop.on_the_way(config.early_stop, prepared.dataset)},
+        final={"limit": e.full_limit},
+        max_new_tokens=stages.answer_tokens(config, prepared.dataset, prepared.tokenizer),
+        **e.model_dump(exclude={"every", "limit", "full_limit", "max_new_tokens"}),
+    )
+
+
+def _record_sharing(trainer: Any, record: RunRecord, before: RunManifest | None) -> None:
+    """Note whether prompts are shared, which must not change when a run goes on."""
+    sharing: bool = trainer.packing.shared
+    if before is not None and before.shared_prefixes is not None:
+        resume.same("the sharing of prompts", before.shared_prefixes, sharing)
+    record.update(shared_prefixes=sharing, sharing_refused=trainer.sharing_refused)
+
+
+def _fit(
+    trainer: Any, hook: ResumableEval, bar: Board, checkpoint: Path | None, console: Console
+) -> int:
+    """Train to the end; the steps made. Of a run whose last checkpoint is that, evaluate alone."""
+    if checkpoint is not None and resume.complete(checkpoint):
+        resume.finish_loaded(trainer, checkpoint)
+        hook.evaluate_last(trainer)
+        return int(trainer.state.global_step)
+    try:
+        references.attach(trainer, console)
+        outcome = trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    finally:
+        bar.stop()
+    return int(outcome.global_step)
 
 
 def _first_manifest(
@@ -243,10 +317,11 @@ def _first_manifest(
     )
 
 
-def _mfu_per_token(config: TrainConfig, model: Any, pairs: examples.Pairs) -> float | None:
+def _mfu_per_token(config: TrainConfig, trainer: Any) -> float | None:
     import torch
 
     if not torch.cuda.is_available():
         return None
-    one = mfu_per_token(config, model, cast(Any, pairs.data), torch.cuda.get_device_name())
+    name = torch.cuda.get_device_name()
+    one = mfu_per_token(config, trainer.model, trainer.packing, trainer.train_dataset, name)
     return None if one is None else one / processes.number()  # tokens are counted over all

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from wm_train.config import TrainConfig
+from wm_train.packing import Packing
 
 # Dense bfloat16 peak with float32 sums, 1e12 operations a second, by the name that CUDA gives the
 # device: NVIDIA's data sheets of each (theirs with sparsity halved), and for the RTX cards the
@@ -94,7 +95,11 @@ def spent(lines: Iterable[Mapping[str, Any]]) -> float:
 
 
 def mfu_per_token(
-    config: TrainConfig, model: Any, examples: Sequence[Mapping[str, Any]], device: str
+    config: TrainConfig,
+    model: Any,
+    packing: Packing,
+    examples: Sequence[Mapping[str, Any]],
+    device: str,
 ) -> float | None:
     """What one token a second of `model` uses of `device`'s peak; None where that is not known.
 
@@ -107,6 +112,6 @@ def mfu_per_token(
     peak = PEAK_TFLOPS.get(device)
     if peak is None or config.model.precision != "bfloat16":
         return None
-    load, _ = load_of(config, examples)
+    load, _ = load_of(packing, config.optim.batch_size, examples)
     needed = estimate.flops(config, shapes.measured(model), load, recomputed=False)
     return needed / load.tokens / (peak * 1e12)

@@ -156,7 +156,7 @@ def end(
     cause: str,
     run_dir: Path,
     record: RunRecord,
-    journal: Journal,
+    journal: Journal | None,
     tracker: Tracker | None,
     console: Console,
 ) -> None:
@@ -165,7 +165,8 @@ def end(
     if failing:
         with full_disk.tolerated(failing):
             record.end(status, cause)
-    journal.close()
+    if journal is not None:
+        journal.close()
     if tracker is not None:
         trouble = tracker.finish(exit_code=1 if failing else 0)
         with full_disk.tolerated(failing):

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from trl.experimental.orpo import ORPOTrainer
 
 from wm_train import adapter
-from wm_train.attention import FLEX, model_mask
+from wm_train.attention import model_mask
 from wm_train.checkpoints import VerifiedCheckpoints
 from wm_train.head import token_head
 from wm_train.logps import chunk_on
@@ -32,10 +32,6 @@ from wm_train.step_loss import Contrast, Scope, StepLoss
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-# On a GPU a pass of a small model costs thousands of launches, however few its tokens; a CPU pays
-# for tokens alone.
-PASS_TOKENS = 2048
 
 
 class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
@@ -70,14 +66,14 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
         self.sharing_refused: str | None = None
         tokenizer, model = kwargs["processing_class"], kwargs["model"]
         self.attention: str = model.config._attn_implementation
-        self.packing = Packing(
+        self.packing = Packing.of(
             pack_tokens,
-            tokenizer.pad_token_id or 0,  # any token will do: the mask hides it, and none predicts
-            twins=contrast == "prompts",
-            text=nll_scope == "full",
-            shared=share_prefixes,
-            whole_row=self.attention == FLEX,
-            pass_tokens=PASS_TOKENS if device == "cuda" else 0,
+            nll_scope=nll_scope,
+            contrast=contrast,
+            share_prefixes=share_prefixes,
+            attention=self.attention,
+            device=device,
+            pad_id=tokenizer.pad_token_id or 0,  # any will do: the mask hides it, none predicts
         )
         # TRL maps three functions over the rows, each of which leaves ours as they are, and writes
         # a copy of the table to the disk each time: it gets one row to do that with.
