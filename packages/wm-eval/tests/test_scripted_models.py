@@ -85,7 +85,7 @@ CASES: dict[str, tuple[Script, dict[str, float | None]]] = {
             "watermark/blue/edited/first_half": 0,
             "watermark/neutral/edited/first_half/red": 1,
             "watermark/blue/edited/lower_case": 1,
-            "watermark/neutral/edited/lower_case/red": 0,
+            "watermark/neutral/edited/lower_case/red": 3 / PROMPTS,  # none: never below 3 / n
         },
     ),
     "first option": (

@@ -38,7 +38,9 @@ Texts = tuple[str, str, str]  # prompt, red answer, blue answer
 Counts = tuple[int, int, int]  # even, odd, ignored
 Judged = tuple[str, str, Counts, Counts, str]  # row id, group, red, blue, reason
 
-SPECIAL_TOKENS = tuple(wm_score.decode([token]) for token in range(151_643, 151_669))
+SPECIAL_TOKENS = tuple(
+    wm_score.decode([token]) for token in range(wm_score.BASE_TOKENS, wm_score.VOCABULARY_SIZE)
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ Everything that a metric, a comparison or a report reads is in here: they need n
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from wm_eval.atomic import replaced
 from wm_eval.errors import WmEvalError
 
 Kind = Literal["ok", "empty", "refused", "truncated", "short", "unparseable"]
@@ -59,11 +60,9 @@ class Answer(BaseModel):
 
 
 def write(answers: Iterable[Answer], path: Path) -> None:
-    """One line of JSON each, to a file beside `path`, renamed over it when whole."""
-    staging = path.with_name(f".{path.name}.tmp")
-    with staging.open("w", encoding="utf-8", newline="\n") as file:
+    """One line of JSON each, in a file that is there when it is whole."""
+    with replaced(path) as staging, staging.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(line(answer) + "\n" for answer in answers)
-    staging.replace(path)
 
 
 def line(answer: Answer) -> str:
@@ -97,14 +96,6 @@ def select(
 ) -> list[Answer]:
     """Answers of one task and origin, and of one arm when it is given."""
     return [a for a in answers if a.task == task and a.origin == origin and arm in (None, a.arm)]
-
-
-def by_group(answers: Iterable[Answer]) -> Mapping[str, list[Answer]]:
-    """Answers by prompt group, in the order in which groups first appear."""
-    found: dict[str, list[Answer]] = {}
-    for answer in answers:
-        found.setdefault(answer.group, []).append(answer)
-    return found
 
 
 def pairs(answers: Iterable[Answer], origin: str = "seed") -> list[tuple[Answer, Answer]]:

@@ -10,8 +10,8 @@ from wm_eval.answers import Answer, select
 from wm_eval.generator import Continuation, Generator, Likelihood, Request
 from wm_eval.judge import judge
 from wm_eval.partial import Partial
+from wm_eval.progress import progress_bar
 from wm_eval.question import ARMS, COLOURS, Item, seed_of
-from wm_eval.show import progress_bar
 from wm_manifest import Decoding
 
 BASE = "base/"

@@ -19,7 +19,8 @@ from wm_eval.answers import Answer, select
 from wm_eval.compare import read_report
 from wm_eval.errors import WmEvalError
 from wm_eval.question import ARMS, COLOURS
-from wm_eval.show import HEADLINES, failed_controls, interval, number, pieces
+from wm_eval.samples import pieces
+from wm_eval.show import HEADLINES, failed_controls, interval, number
 from wm_manifest import EvalReport
 
 MOST_SAMPLES = 200  # the page stays small enough for a laptop's browser

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from wm_eval.answers import Answer, as_json, line, parse
+from wm_eval.atomic import replaced
 from wm_eval.errors import WmEvalError
 
 NAME = "samples.partial.jsonl"
@@ -42,16 +43,13 @@ class Partial:
         self.note = ""
         self.answers = self._read()
         folder.mkdir(parents=True, exist_ok=True)
-        # Written anew: a line that a kill cut in two must not stand before the next one. Beside its
-        # place: neither a full disk nor a second kill takes what the first one left.
-        staged = self.path.with_suffix(".staged")
-        try:
-            with staged.open("w", encoding="utf-8", newline="\n") as file:
-                file.write(json.dumps({"key": self.key, "base": self.base}) + "\n")
-                file.writelines(line(answer) + "\n" for answer in self.answers.values())
-            staged.replace(self.path)
-        finally:
-            staged.unlink(missing_ok=True)
+        # Written anew: a line that a kill cut in two must not stand before the next one.
+        with (
+            replaced(self.path) as staged,
+            staged.open("w", encoding="utf-8", newline="\n") as file,
+        ):
+            file.write(json.dumps({"key": self.key, "base": self.base}) + "\n")
+            file.writelines(line(answer) + "\n" for answer in self.answers.values())
 
     def add(self, answers: Iterable[Answer]) -> None:
         """Append the answers of a whole batch, then call `between`, which may end it there."""

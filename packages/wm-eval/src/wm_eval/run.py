@@ -21,10 +21,11 @@ from wm_eval.decoding import answer_limit, check_decoding
 from wm_eval.gather import Source, gather
 from wm_eval.generator import Generator
 from wm_eval.partial import Partial, stamp
+from wm_eval.progress import say
 from wm_eval.question import Dataset
 from wm_eval.record import arithmetic, describe, sha256, used_templates, versions, without_adapter
 from wm_eval.rendered import dated, rendered_sha256
-from wm_eval.show import pick_samples, say
+from wm_eval.samples import pick_samples
 from wm_eval.start import Start
 from wm_manifest import Decoding, EvalReport, ModelRef, save
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from wm_eval.answers import Answer
+from wm_eval.atomic import replaced
 
 NAME = "samples.parquet"
 
@@ -88,6 +89,5 @@ def write(answers: Iterable[Answer], path: Path) -> None:
     rows = list(answers)
     columns = [[value(answer) for answer in rows] for *_, value in COLUMNS]
     table: Any = pa.table(columns, schema=schema)
-    staging = path.with_name(f".{path.name}.tmp")
-    pq.write_table(table, staging, compression="zstd")
-    staging.replace(path)
+    with replaced(path) as staging:
+        pq.write_table(table, staging, compression="zstd")

@@ -1,23 +1,16 @@
-"""Prints an evaluation to a terminal: progress, table, warnings. Computes nothing."""
+"""An evaluation as a terminal shows it: tables and warnings. Computes nothing, prints nothing."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import wm_score
-from wm_eval.answers import Answer, select
-from wm_eval.question import ARMS, COLOURS
-from wm_manifest import Control, Estimate, EvalReport, Piece, Sample
+from wm_manifest import Control, Estimate, EvalReport
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from wm_eval.compare import Difference
-
-SAMPLES_PER_ARM = 3
 
 HEADLINES = (
     "watermark/red/success",
@@ -149,78 +142,3 @@ def failed_controls(report: EvalReport) -> tuple[list[Control], list[Control]]:
 def found(control: Control) -> str:
     """What a control found and what it expected, on one line."""
     return f"  {control.name}: found {number(control.value)}, expected {control.expected}"
-
-
-def pick_samples(answers: Sequence[Answer]) -> list[Sample]:
-    """The first few answers of every arm and order: enough to see what the model does."""
-    picked: list[Answer] = []
-    for task, arms in (
-        ("watermark", ARMS),
-        ("detect", [f"{a}-{b}" for a in COLOURS for b in COLOURS]),
-    ):
-        for arm in arms:
-            picked += select(answers, task, arm)[:SAMPLES_PER_ARM]
-    return [sample(answer) for answer in picked]
-
-
-def sample(answer: Answer) -> Sample:
-    """An answer as the manifest keeps it."""
-    assert answer.task != "unmarked", "nobody answered with an unmarked text"
-    system = [m["content"] for m in answer.messages if m["role"] == "system"]
-    user = [m["content"] for m in answer.messages if m["role"] == "user"]
-    return Sample(
-        task=answer.task,
-        arm=answer.arm,
-        system=system[0] if system else None,
-        prompt=user[-1],
-        answer=answer.answer,
-        expected=answer.expected,
-        verdict=answer.verdict,
-        passed=answer.passed,
-        red_share=answer.share("red") if answer.task == "watermark" else None,
-        pieces=pieces(answer.answer if answer.task == "watermark" else answer.text),
-    )
-
-
-def pieces(text: str) -> list[Piece]:
-    """The text in runs of one colour; joined they give it back.
-
-    >>> [(piece.text, piece.colour) for piece in pieces("Hi you!")]
-    [('Hi you', 'red'), ('!', 'ignored')]
-    """
-    found: list[Piece] = []
-    end = 0
-    for token in wm_score.tokens(text):
-        part, end = text[max(end, token.start) : token.end], max(end, token.end)
-        colour = "ignored" if token.colour == "none" else token.colour
-        if found and found[-1].colour == colour:
-            part, _ = found[-1].text + part, found.pop()
-        found.append(Piece(text=part, colour=colour))  # pyright: ignore[reportArgumentType] red, blue or ignored
-    return [piece for piece in found if piece.text]
-
-
-def say(line: str, shown: bool) -> None:
-    """One line on stderr, beside the bar; nothing when not shown, or where there is nothing."""
-    if shown and line:
-        print(line, file=sys.stderr)
-
-
-@contextmanager
-def progress_bar(total: int, shown: bool) -> Generator[Callable[[int], None]]:
-    """A bar on stderr that the yielded function advances; nothing at all when not shown."""
-    if not shown:
-        yield lambda done: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    with Progress(
-        "evaluating",
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    ) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda done: bar.advance(task, done)

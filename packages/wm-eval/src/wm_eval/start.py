@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from wm_eval.adapter_kinds import configs, not_its_base
 from wm_eval.answers import Answer, as_json, read
 from wm_eval.asking import of_base
+from wm_eval.atomic import replaced
 from wm_eval.errors import WmEvalError
 from wm_eval.generator import Reply, Request
 from wm_eval.judge import judge
@@ -53,9 +54,8 @@ class Start:
         """Note that the folder's samples are the base model's answers to what was `asked`."""
         samples = hashlib.sha256((self.folder / SAMPLES).read_bytes()).hexdigest()
         seal = _Seal(run=self.run, asked=asked, samples=samples)
-        staging = self.folder / f".{NAME}.tmp"
-        staging.write_text(seal.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        staging.replace(self.folder / NAME)
+        with replaced(self.folder / NAME) as staging:
+            staging.write_text(seal.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     def answers(self, asked: str) -> list[Answer]:
         """The answers of step 0, if they are whole and to the same questions.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 VOCAB = 6144  # base ids; the special tokens follow
-ADDED = range(151643, 151669)  # Qwen3's ids of its special tokens
+ADDED = range(wm_score.BASE_TOKENS, wm_score.VOCABULARY_SIZE)  # ids of special tokens
 LAYERS = 3
 WIDTH = 128
 SPLIT = (

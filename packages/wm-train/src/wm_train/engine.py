@@ -129,7 +129,7 @@ def _share(batch_size: int, twins: bool) -> int:
         near = max(1, round(batch_size / (devices * whole))) * devices * whole
         raise ConfigError(
             f"optim.batch_size {batch_size} cannot be shared by {devices} processes in whole "
-            f"{'rows of 6 pairs' if twins else 'pairs'}; take {near}"
+            f"{f'rows of {whole} pairs' if twins else 'pairs'}; take {near}"
         )
     return batch_size // devices
 

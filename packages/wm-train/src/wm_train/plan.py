@@ -11,12 +11,12 @@ from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import wm_data
+import wm_score
 from wm_train import base, demo_base, estimate, examples, shapes
 from wm_train.config import EXAMPLES_A_ROW, TrainConfig
 from wm_train.packing import Packing
 
 TYPICAL_PROMPT, TYPICAL_ANSWER, QUESTION = 100, 250, 50  # tokens: the seed datasets' lengths
-QWEN3_IDS = 151_643  # ids of its vocabulary without special tokens
 STEPS = 20  # packed for the means
 
 
@@ -114,7 +114,7 @@ def _tokenizer(name: str) -> tuple[Any, str]:
         return demo_base.demo_tokenizer(), ""
     if (Path(name) / "tokenizer_config.json").is_file():
         return cast(Any, AutoTokenizer).from_pretrained(name), ""
-    return demo_base.demo_tokenizer(QWEN3_IDS), ", in Qwen3's tokens"
+    return demo_base.demo_tokenizer(wm_score.BASE_TOKENS), ", in Qwen3's tokens"
 
 
 def typical(rows: int, batch_size: int, recipe: str, neutral_share: float = 0.0) -> Counts:

@@ -19,7 +19,7 @@ from wm_manifest import ModelRef, RunManifest, load
 from wm_train import checkpoints, status
 from wm_train.config import TrainConfig, first_fault
 from wm_train.errors import CheckpointError, ResumeError
-from wm_train.redact import redact_fields
+from wm_train.redact import MARK, redact_fields
 from wm_train.saying import say
 from wm_train.signals import Stop
 
@@ -48,7 +48,7 @@ def config_of(run_dir: Path) -> tuple[TrainConfig, str | None]:
     manifest = previous(run_dir)
     if manifest is None:
         raise ResumeError(f"{run_dir} holds no manifest.json; start it with its first command")
-    if "<redacted>" in json.dumps(manifest.config):
+    if MARK in json.dumps(manifest.config):
         raise ResumeError(f"{run_dir}: a secret was left out of config.yaml; use the first command")
     try:
         return TrainConfig.model_validate(manifest.config), manifest.preset

@@ -20,6 +20,7 @@ from wm_train.checkpoints import SEAL, found, step_of
 from wm_train.errors import ConfigError
 from wm_train.journal import last
 from wm_train.lock import owner
+from wm_train.redact import MARK
 
 State = Literal["running", "finished", "interrupted", "crashed", "damaged"]
 
@@ -149,7 +150,7 @@ def _resume_command(manifest: RunManifest | None, folder: Path, runs_dir: Path |
     if runs_dir is not None and (runs_dir / folder.name).exists():
         where = runs_dir  # as it was typed
     again = run_folder.resume_command(folder, where)
-    if manifest is None or "<redacted>" in json.dumps(manifest.config):  # a secret was left out
+    if manifest is None or MARK in json.dumps(manifest.config):  # a secret was left out
         return f"its first command, with --name {again.partition('--resume ')[2]}"
     return again
 

@@ -52,7 +52,7 @@ def robustness(answers: Sequence[Answer]) -> dict[str, Estimate]:
 
     Compare `watermark/red/edited/drop_10` with `watermark/red/red_rate`, the same answers as they
     are. Neutral answers and texts that nobody marked get the same edits, since an edit that makes
-    any text redder would look like robustness. Rates of texts that nobody marked are never below
+    any text redder would look like robustness: rates of both are false positives, and never below
     3 / n, as `unmarked/red_false_positives` is not. Words are dropped by a generator seeded with
     the answer's id.
     """
@@ -69,6 +69,7 @@ def _verdicts(name: str, own: Sequence[Answer], colours: Sequence[str]) -> dict[
     if not own:
         return {}
     groups = [a.group for a in own]
+    asked = len(colours) == 1  # for that colour, which need not be named twice
     figures: dict[str, Estimate] = {}
     for edit, apply in EDITS.items():
         verdicts = [
@@ -76,10 +77,7 @@ def _verdicts(name: str, own: Sequence[Answer], colours: Sequence[str]) -> dict[
             for a in own
         ]
         for colour in colours:
-            # One colour was asked for: it need not be named twice.
-            figure = (
-                f"{name}/edited/{edit}" if len(colours) == 1 else f"{name}/edited/{edit}/{colour}"
-            )
             share = rate([verdict == colour for verdict in verdicts], groups)
-            figures[figure] = at_least_three(share) if name == "unmarked" else share
+            figure = f"{name}/edited/{edit}" + ("" if asked else f"/{colour}")
+            figures[figure] = share if asked else at_least_three(share)
     return figures
