@@ -53,6 +53,26 @@ def test_json_has_the_promised_keys_and_figures(run, file):
     assert record["red_p"] == pytest.approx(wm_score.evidence(TEXT).red_p, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "said"),
+    [
+        ("rows.jsonl", ["--json"], True),
+        ("rows.csv", [], True),
+        ("rows.jsonl", ["--jsonl", "t"], False),
+        ("rows.jsonl", ["--json", "--quiet"], False),
+        ("text.txt", ["--json"], False),
+    ],
+)
+def test_a_file_of_rows_is_not_judged_as_one_text_without_a_word(
+    run, tmp_path, name, arguments, said
+):
+    path = tmp_path / name
+    path.write_text(json.dumps({"t": TEXT}) + "\n", encoding="utf-8")
+    status, _, err = run(*arguments, path)
+    assert status == 0
+    assert (f"{name}: judged as one text, with its keys; --jsonl FIELD reads rows" in err) == said
+
+
 @pytest.mark.parametrize("arguments", [[], ["-"]])
 def test_standard_input(run, arguments):
     status, out, _ = run("--json", *arguments, stdin=TEXT.encode())
@@ -157,6 +177,7 @@ BAD_INPUT = {
         "line 2: byte 24 ",
     ),
     "unknown null": (["--null", "nonsense"], b"text", "assistant_en"),
+    "null that is no file": (["--null", "none.json"], b"text", "--null none.json: no such file"),
     "row without an object": (["--jsonl", "text"], b"{}\n", "fields are: none"),
     "window too small": (["--windows", "--window-size", "1"], b"text", "8 or more"),
     "window size of no windows": (["--window-size", "16"], b"text", "--windows"),

@@ -19,6 +19,8 @@ from wm_score.proof import NullLike, choose
 from wm_score.visible import visible
 from wm_score.windowing import SIZE
 
+ROWS = (".jsonl", ".ndjson", ".csv", ".parquet")  # files that hold more than one text
+
 DESCRIPTION = """\
 Read the red/blue parity watermark in text: counts of even and odd Qwen3 token ids, the verdict of
 codebook v1, and p-values against unmarked text. A verdict alone is no proof: under the rule 44 % of
@@ -140,6 +142,10 @@ def score(options: argparse.Namespace) -> int:
         seen = show(files, options, against)
     else:
         seen = report(files, options, against)
+    if options.jsonl is None and not options.quiet:
+        for name in files:
+            if name.endswith(ROWS):
+                tell(f"{name}: judged as one text, with its keys; --jsonl FIELD reads rows")
     if options.fail_on == "any":
         return int(bool(seen & {"red", "blue"}))
     return int(options.fail_on in seen)
@@ -150,6 +156,8 @@ def chosen_null(name: str) -> NullLike:
     if name == DEFAULT or name in null_file.shipped():
         return name
     if not os.path.exists(name):  # noqa: PTH110 - this package has no other use for pathlib here
+        if name.endswith(".json") or os.sep in name:
+            raise InputError(f"--null {name}: no such file; `wm-score calibrate` writes one")
         choose(name)  # says which names there are
     return null_file.load(name)
 
