@@ -66,6 +66,7 @@ def test_an_adapter_is_put_on_its_base(
         "--limit", 2, "--max-new-tokens", 4, "--device", "cpu",
     )  # fmt: skip
     assert code == 0, err
+    assert "was trained on other weights" not in err
 
 
 @pytest.mark.filterwarnings("error:Model has `tie_word_embeddings=True`")
@@ -208,6 +209,13 @@ def test_a_model_that_lacks_weights_is_refused(
     ("options", "message"),
     [
         (["--data", "nowhere"], "nowhere is no dataset folder"),
+        (
+            ["--data", "me/my-data"],
+            "no folder me/my-data; build one with wm-data, or get one of the hub with "
+            "`hf download --repo-type dataset me/my-data --local-dir DIR`",
+        ),
+        (["--data", "./me"], "me is no dataset folder"),
+        (["--data", "a/b/c"], "a/b/c is no dataset folder"),
         (["--split", "tests"], "has no split 'tests'; it has: "),
         (["--limit", 0], "limit is 0; give a number of at least 1"),
         (["--max-new-tokens", 0], "max_new_tokens is 0; expected at least 1"),
@@ -226,6 +234,16 @@ def test_what_can_be_refused_is_before_a_model_is_loaded(
     code, _, err = run(capsys, "--model", "me/none", *data, *options)
     assert code == 2
     assert message in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("words", [["reprot", "ev1"], ["evaluate", "--model", "m"], ["me/model"]])
+def test_a_misspelt_command_is_told_from_a_missing_option(
+    capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    code, _, err = run(capsys, *words)
+    assert code == 2
+    assert f"there is no command {words[0]!r}; there are compare and report" in err
+    assert "requires an argument" not in err
 
 
 def test_out_is_refused_before_the_model_is_loaded(

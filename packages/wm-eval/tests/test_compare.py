@@ -154,7 +154,7 @@ def invalidate(report: Any) -> None:
     ("change", "code", "said"),
     [
         (lambda report: None, 0, ""),
-        (invalidate, 3, "B is not valid: codebook is the dataset's"),
+        (invalidate, 3, "B is not valid; does not hold: codebook is the dataset's"),
         (
             lambda r: r["decoding"].update(temperature=0.0),
             0,

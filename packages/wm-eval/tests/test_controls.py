@@ -89,7 +89,7 @@ def test_a_neutral_arm_that_is_all_one_colour(run_script: Callable[..., EvalRepo
     assert "neutral arm can serve as a null" in failed(report)
     assert report.valid, "it is a finding about the model, the figures stand"
     assert "NOT VALID" not in warning(report)
-    assert "neutral arm can serve as a null" in warning(report)
+    assert "does not hold: neutral arm can serve as a null (found 1.000, exp" in warning(report)
 
 
 def test_a_coloured_prompt_that_was_never_asked_neutrally(

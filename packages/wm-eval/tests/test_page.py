@@ -13,7 +13,7 @@ from wm_eval import WmEvalError, items
 from wm_eval.cli import main
 from wm_eval.generator import Request
 from wm_eval.page import write_page
-from wm_manifest import EvalReport
+from wm_manifest import EvalReport, save
 
 
 class Page(HTMLParser):
@@ -74,8 +74,19 @@ def test_an_invalid_evaluation_says_so_on_top(
     text = write_page(tmp_path / "e").read_text(encoding="utf-8")
     top = text[: text.index("<h2>")]
     assert "This evaluation is not valid" in top
-    assert "test groups unseen in training: found" in top
+    assert "does not hold: test groups unseen in training (found 4.000, expected 0 of" in top
     assert "About the model" not in top
+
+
+def test_title_and_heading_name_the_adapter(
+    run_script: Callable[..., EvalReport], tmp_path: Path
+) -> None:
+    report = run_script(lambda request: "", out=tmp_path)
+    for adapter, name in {"an/<adapter>": "a script + an/<adapter>", None: "a script"}.items():
+        model = report.model.model_copy(update={"adapter": adapter})
+        save(report.model_copy(update={"model": model}), tmp_path / "eval.json")
+        page = Page(write_page(tmp_path).read_text(encoding="utf-8"))
+        assert {f"wm-eval: {name}", name} <= set(page.words)
 
 
 def test_a_control_that_does_not_block_is_a_note_on_top(
@@ -85,7 +96,7 @@ def test_a_control_that_does_not_block_is_a_note_on_top(
     text = write_page(tmp_path).read_text(encoding="utf-8")
     top = text[: text.index("<h2>")]
     assert "About the model, not the evaluation" in top
-    assert "neutral arm can serve as a null: found" in top
+    assert "does not hold: neutral arm can serve as a null (found 1.000, expected at most" in top
     assert "This evaluation is not valid" not in text
 
 

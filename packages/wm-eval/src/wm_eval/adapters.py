@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from wm_eval.adapter_kinds import check_kind, not_its_base
 from wm_eval.errors import WmEvalError, short
+from wm_eval.same_base import warn_of_other_base
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -45,6 +46,7 @@ def with_adapter(model: Any, location: str, adapter: str, revision: str | None =
             f"{len(missing)} of the model's layers have no weights in it and {len(unused)} of its "
             f"weights have no layer ({(missing or unused)[0]})"
         )
+    warn_of_other_base(location, Path(adapter_folder(adapter, revision)), str(made_for or ""))
     return adapted
 
 

@@ -47,6 +47,7 @@ def evaluate_command(
     dtype: str = "auto",
     device: str | None = None,
     trained_with: Path | None = None,
+    overwrite: bool = False,
     all_figures: Annotated[bool, Parameter(name="--all")] = False,
 ) -> int:
     """Evaluate a model on both tasks.
@@ -100,6 +101,8 @@ def evaluate_command(
         cpu, cuda, cuda:1 ...; by default the GPU when there is one.
     trained_with
         manifest.json of the run or dataset that the model was trained with, to check against.
+    overwrite
+        Replace a finished evaluation in --out, which is refused otherwise.
     all_figures
         Print every figure and not only the headlines.
     """
@@ -109,6 +112,7 @@ def evaluate_command(
     from wm_eval import items
     from wm_eval.decoding import check_decoding
     from wm_eval.errors import WmEvalError
+    from wm_eval.finished import check_not_finished
     from wm_eval.loading import output_folder
     from wm_eval.models import Names, open_models
     from wm_eval.run import evaluate
@@ -125,6 +129,8 @@ def evaluate_command(
         raise WmEvalError(f"--trained-with {trained_with}: {missing}")
     if out is not None:
         output_folder(out)
+        if not overwrite:
+            check_not_finished(out)
     if base is not None and not extras:
         raise WmEvalError(f"--base {base} goes with no --no-extras; leave one of them out")
     names = Names(model, adapter, base, revision, adapter_revision, base_revision)
@@ -183,11 +189,16 @@ def compare_command(a: Path, b: Path, /) -> int:
     from rich.console import Console
 
     from wm_eval.compare import cautions, compare
-    from wm_eval.show import comparison
+    from wm_eval.comparison import fits, lines, table
 
     found = compare(a, b)
     invalid, unlike = cautions(a, b, found)
-    Console().print(comparison(found, a.name, b.name))
+    print(f"A = {a}\nB = {b}", flush=True)
+    console, grid = Console(), table(found)
+    if fits(grid, console):
+        console.print(grid)
+    else:
+        print(lines(found))
     for line in [*invalid, *unlike]:
         print(f"warning: {line}", file=sys.stderr)
     return FAILED_CONTROL if invalid else 0
@@ -208,12 +219,25 @@ def report_command(folder: Path, /) -> int:
     return 0
 
 
+def _check_command(words: list[str]) -> None:
+    """Refuse a first word that is no command. Parsed, it would be a missing --model's fault."""
+    from wm_eval.errors import WmEvalError
+
+    known = [name for name in app if not name.startswith("-")]
+    if words and not words[0].startswith("-") and words[0] not in known:
+        raise WmEvalError(
+            f"there is no command {words[0]!r}; there are {' and '.join(known)}, and without a "
+            "command wm-eval evaluates the --model on the --data"
+        )
+
+
 def main(tokens: list[str] | None = None) -> None:
     """Entry point: exit 2 on bad input, 3 on a failed control, 130 on Ctrl-C."""
     from wm_eval.errors import WmEvalError
 
     bound_caches()
     try:
+        _check_command(sys.argv[1:] if tokens is None else tokens)
         code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except (CycloptsError, WmEvalError, OSError) as error:  # OSError: a full or unreadable disk
         print(f"error: {error}", file=sys.stderr)

@@ -147,7 +147,8 @@ def cautions(
     """
     sides = {"A": read_report(Path(a)), "B": read_report(Path(b))}
     invalid = [
-        f"{side} is not valid: {', '.join(control.name for control in failed_controls(report)[0])}"
+        f"{side} is not valid; does not hold: "
+        + ", ".join(control.name for control in failed_controls(report)[0])
         for side, report in sides.items()
         if not report.valid
     ]

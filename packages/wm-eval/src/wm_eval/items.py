@@ -73,13 +73,24 @@ def described(folder: Path, split: str, limit: int | None) -> DatasetManifest:
     try:
         manifest = load(DatasetManifest, folder / MANIFEST)
     except ManifestError as error:
-        raise WmEvalError(f"{folder} is no dataset folder: {error}") from error
+        raise WmEvalError(_no_dataset(folder, error)) from error
     if limit is not None and limit < 1:
         raise WmEvalError(f"limit is {limit}; give a number of at least 1, or none for all items")
     if split not in manifest.splits:
         known = ", ".join(sorted(manifest.splits))
         raise WmEvalError(f"{folder} has no split {split!r}; it has: {known}")
     return manifest
+
+
+def _no_dataset(folder: Path, error: ManifestError) -> str:
+    """Why the folder is none; where it may be a name of the hub, how to get that dataset."""
+    name = folder.as_posix()
+    if folder.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
+        return f"{folder} is no dataset folder: {error}"
+    return (
+        f"--data takes a dataset folder, and there is no folder {name}; build one with wm-data, or "
+        f"get one of the hub with `hf download --repo-type dataset {name} --local-dir DIR`"
+    )
 
 
 def check_files(folder: Path, manifest: DatasetManifest, split: str) -> None:

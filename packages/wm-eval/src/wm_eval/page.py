@@ -20,7 +20,7 @@ from wm_eval.compare import read_report
 from wm_eval.errors import WmEvalError
 from wm_eval.question import ARMS, COLOURS
 from wm_eval.samples import pieces
-from wm_eval.show import HEADLINES, failed_controls, interval, number
+from wm_eval.show import HEADLINES, failed_controls, interval, named, number, unmet
 from wm_manifest import EvalReport
 
 MOST_SAMPLES = 200  # the page stays small enough for a laptop's browser
@@ -75,10 +75,11 @@ def render(report: EvalReport, answers: Sequence[Answer], shown: Sequence[Plot])
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters.update(number=number, interval=interval)
+    environment.filters.update(number=number, interval=interval, unmet=unmet)
     invalid, notes = failed_controls(report)
     return environment.get_template("report.html.jinja").render(
         report=report,
+        name=named(report.model),
         headlines=[name for name in HEADLINES if name in report.figures],
         failed=invalid,
         notes=notes,

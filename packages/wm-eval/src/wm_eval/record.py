@@ -101,5 +101,5 @@ def versions() -> dict[str, str]:
 
 
 def sha256(text: str) -> str:
-    """Of the text in UTF-8."""
+    """SHA-256 of the text in UTF-8, as hexadecimal digits."""
     return hashlib.sha256(text.encode("utf-8")).hexdigest()

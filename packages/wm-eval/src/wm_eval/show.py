@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from wm_manifest import Control, Estimate, EvalReport
+from wm_manifest import Control, Estimate, EvalReport, ModelRef
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-    from wm_eval.compare import Difference
 
 HEADLINES = (
     "watermark/red/success",
@@ -63,6 +60,15 @@ def interval(estimate: Estimate) -> str:
     return f"{number(estimate.low)} to {number(estimate.high)}"
 
 
+def named(model: ModelRef) -> str:
+    """The model and, where it has one, its adapter.
+
+    >>> named(ModelRef(location="me/base", adapter="runs/a/adapter"))
+    'me/base + runs/a/adapter'
+    """
+    return f"{model.location} + {model.adapter}" if model.adapter else model.location
+
+
 def table(report: EvalReport, every_figure: bool = False) -> Table:
     """Figures with interval, n and prompt groups; the headlines unless all are asked for."""
     from rich.table import Table
@@ -71,7 +77,7 @@ def table(report: EvalReport, every_figure: bool = False) -> Table:
     decoding = report.decoding
     grid = Table(
         # Not a str: a path may look like markup.
-        title=Text(f"{report.model.location} on {report.dataset}/{report.split}"),
+        title=Text(f"{named(report.model)} on {report.dataset}/{report.split}"),
         caption=f"temperature {decoding.temperature:g}, top-p {decoding.top_p:g}, "
         f"top-k {decoding.top_k}, seed {decoding.seed}, questions about texts {decoding.detect}; "
         "intervals clustered by prompt",
@@ -97,40 +103,15 @@ def table(report: EvalReport, every_figure: bool = False) -> Table:
     return grid
 
 
-def comparison(found: Sequence[Difference], a: str, b: str) -> Table:
-    """Paired differences as a table."""
-    from rich.table import Table
-    from rich.text import Text
-
-    luck = f"of {len(found)} figures of two equal models about one in twenty is better by luck"
-    caption = f"B - A, paired by item, clustered by prompt; {luck}"
-    grid = Table(title=Text(f"A = {a}, B = {b}"), caption=caption)
-    heads = ("figure", "n", "A", "B", "B - A", "95 % interval", "only A, B", "p", "verdict")
-    for name in heads:
-        text = name in ("figure", "verdict")
-        # A narrow terminal may break a verdict in two, never a figure's name or a number.
-        grid.add_column(name, justify="left" if text else "right", no_wrap=name != "verdict")
-    for d in found:
-        grid.add_row(
-            d.name,
-            str(d.difference.n),
-            number(d.a),
-            number(d.b),
-            number(d.difference.value),
-            interval(d.difference),
-            f"{d.only_a}, {d.only_b}",
-            number(d.p),
-            d.verdict,
-        )
-    return grid
-
-
 def warning(report: EvalReport) -> str:
     """The failed controls in words; "" when all passed."""
     invalid, notes = failed_controls(report)
-    lines = ["THIS EVALUATION IS NOT VALID. Failed controls:", *map(found, invalid)]
-    noted = ["Note, about the model and not the evaluation:", *map(found, notes)]
-    return "\n".join((lines if invalid else []) + (noted if notes else []))
+    said = {
+        "THIS EVALUATION IS NOT VALID. Failed controls:": invalid,
+        "Note, about the model and not the evaluation:": notes,
+    }
+    blocks = [[head, *(f"  {unmet(c)}" for c in failed)] for head, failed in said.items() if failed]
+    return "\n".join(line for block in blocks for line in block)
 
 
 def failed_controls(report: EvalReport) -> tuple[list[Control], list[Control]]:
@@ -139,6 +120,11 @@ def failed_controls(report: EvalReport) -> tuple[list[Control], list[Control]]:
     return [c for c in failed if c.blocking], [c for c in failed if not c.blocking]
 
 
-def found(control: Control) -> str:
-    """What a control found and what it expected, on one line."""
-    return f"  {control.name}: found {number(control.value)}, expected {control.expected}"
+def unmet(control: Control) -> str:
+    """A failed control on one line. Its name alone says what holds when it has passed.
+
+    >>> unmet(Control(name="labels are balanced", passed=False, value=1, expected="at most 0.55"))
+    'does not hold: labels are balanced (found 1.000, expected at most 0.55)'
+    """
+    measured = "" if control.value is None else f"found {number(control.value)}, "
+    return f"does not hold: {control.name} ({measured}expected {control.expected})"

@@ -57,8 +57,6 @@ class Control(Record):
     passed: bool
     value: Measured | None
     expected: str  # in words, with its numbers: "at least 0.99"
-    # A failed blocking control makes the evaluation invalid; a failed non-blocking one is a
-    # finding about the model that a reader must see.
     blocking: bool = True
 
 
