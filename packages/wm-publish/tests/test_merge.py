@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pkgutil
 import re
 import sys
 from pathlib import Path
@@ -20,20 +21,26 @@ from wm_publish.run import stage
 torch = pytest.importorskip("torch", reason="of the extra wm-publish[merge]")
 peft = pytest.importorskip("peft", reason="of the extra wm-publish[merge]")
 transformers = pytest.importorskip("transformers", reason="of the extra wm-publish[merge]")
+safetensors = pytest.importorskip("safetensors.torch", reason="of the extra wm-publish[merge]")
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Use 'content=:DeprecationWarning",
-    # PEFT's own warning, of adapters that are merged the right way here.
+    # PEFT's own warnings, of adapters that are merged the right way here, and of one that is not.
     "ignore:Model has `tie_word_embeddings=True`",
+    "ignore:Model with `tie_word_embeddings=True`",
 )
 IDS = torch.arange(1, 40)[None]
+ADAPTER = "adapter_model.safetensors"
+LARGE = 1024  # alpha: deltas of many times the base's weights
 
 
 @pytest.fixture
 def adapter_run(make_run):
     """A run folder with a real Qwen3 of a few thousand weights and a LoRA that does something."""
 
-    def make(tied: bool = True, dtype: str = "float32", targets="all-linear", where="base") -> Path:
+    def make(
+        tied: bool = True, dtype: str = "float32", targets="all-linear", where="base", alpha=8
+    ) -> Path:
         torch.manual_seed(0)
         config = transformers.Qwen3Config(
             vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
@@ -44,21 +51,26 @@ def adapter_run(make_run):
         base = run / "base" if where == "base" else Path(where)
         model.save_pretrained(str(base))
         lora = peft.LoraConfig(
-            task_type="CAUSAL_LM", r=4, target_modules=targets, init_lora_weights=False
-        )
+            task_type="CAUSAL_LM", r=4, target_modules=targets, init_lora_weights=False,
+            lora_alpha=alpha,
+        )  # fmt: skip
         peft.get_peft_model(model, lora).save_pretrained(
             str(run / "adapter"), save_embedding_layers=False
         )
-        weights = run / "adapter/adapter_model.safetensors"
-        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-        ref = FileRef(
-            path="adapter/adapter_model.safetensors", bytes=weights.stat().st_size, sha256=digest
-        )
-        manifest = load(RunManifest, run / "manifest.json")
-        save(manifest.model_copy(update={"files": [ref]}), run / "manifest.json")
+        record_adapter(run)
         return run
 
     return make
+
+
+def record_adapter(run: Path) -> None:
+    weights = run / "adapter/adapter_model.safetensors"
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    ref = FileRef(
+        path="adapter/adapter_model.safetensors", bytes=weights.stat().st_size, sha256=digest
+    )
+    manifest = load(RunManifest, run / "manifest.json")
+    save(manifest.model_copy(update={"files": [ref]}), run / "manifest.json")
 
 
 def logits(folder: Path, adapter: Path | None = None):
@@ -67,6 +79,10 @@ def logits(folder: Path, adapter: Path | None = None):
         model = peft.PeftModel.from_pretrained(model, str(adapter))
     with torch.inference_mode():
         return model.eval()(IDS).logits.float()
+
+
+def tensors(folder: Path, name: str = "model.safetensors"):
+    return safetensors.load_file(folder / name)
 
 
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
@@ -80,12 +96,29 @@ def test_merged_model_gives_the_logits_of_base_and_adapter(adapter_run, tied):
     assert config["tie_word_embeddings"] is tied
 
 
-def test_half_precision_stays_half_precision(adapter_run):
-    run = adapter_run(dtype="bfloat16")
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_stays_half_precision(adapter_run, dtype):
+    run = adapter_run(dtype=dtype)
     prepare(run, merge=True)
-    assert json.loads((run / "merged/config.json").read_text())["dtype"] == "bfloat16"
+    assert json.loads((run / "merged/config.json").read_text())["dtype"] == dtype
+    assert {str(t.dtype) for t in tensors(run / "merged").values()} == {f"torch.{dtype}"}
     merged, adapted = logits(run / "merged"), logits(run / "base", run / "adapter")
     assert (merged - adapted).abs().max() < 0.1
+
+
+def test_what_a_model_keeps_in_float32_is_not_rounded(adapter_run, monkeypatch):
+    keeps = {"model.norm", "lm_head"}
+    monkeypatch.setattr(transformers.Qwen3ForCausalLM, "_keep_in_fp32_modules_strict", keeps)
+    run = adapter_run(tied=False, dtype="bfloat16", targets=["q_proj"])
+    base = tensors(run / "base")
+    kept = {"model.norm.weight", "lm_head.weight"}
+    base |= {name: base[name].float() + 1 / 3 for name in kept}  # no numbers of bfloat16
+    safetensors.save_file(base, run / "base/model.safetensors", {"format": "pt"})
+    prepare(run, merge=True)
+    merged = tensors(run / "merged")
+    assert {name for name, tensor in merged.items() if tensor.dtype == torch.float32} == kept
+    assert all(torch.equal(merged[name], base[name]) for name in kept)
+    assert json.loads((run / "merged/config.json").read_text())["dtype"] == "bfloat16"
 
 
 def test_same_run_merges_to_the_same_bytes(adapter_run):
@@ -214,11 +247,78 @@ def test_merging_by_hand_as_the_card_shows_it(adapter_run, tmp_path, monkeypatch
     assert (merged - adapted).abs().max() < 1e-4
 
 
-def test_merge_that_changes_the_model_is_refused(adapter_run, monkeypatch):
+@pytest.fixture
+def large_run(adapter_run):
+    """A base in bfloat16, with an adapter so large that the right merge's rounding shows."""
+    targets = ["down_proj", "lm_head", "embed_tokens"]
+    return adapter_run(dtype="bfloat16", targets=targets, alpha=LARGE)
+
+
+def test_right_merge_in_bfloat16_is_rounded_once_and_passes(large_run):
+    prepare(large_run, merge=True)
+    merged = logits(large_run / "merged")
+    adapted = logits(large_run / "base", large_run / "adapter")
+    assert (merged - adapted).abs().max() > 1.5  # the bound that refused every preset for Qwen3
+    layer = "model.layers.1.mlp.down_proj"
+    lora = tensors(large_run / "adapter", ADAPTER)
+    a, b = (lora[f"base_model.model.{layer}.lora_{side}.weight"] for side in "AB")
+    exact = tensors(large_run / "base")[f"{layer}.weight"].float() + b @ a * (LARGE / 4)
+    off = tensors(large_run / "merged")[f"{layer}.weight"].float() - exact
+    assert (off.abs() <= exact.abs() * 2**-8 + 1e-6).all()  # half a step of bfloat16
+
+
+def _without_a_layer(function):
+    """PEFT's merge, but for the first layer that it comes to."""
+    layers = []
+
+    def delta(layer, adapter):
+        layers.append(layer)
+        return function(layer, adapter) * (layer is not layers[0])
+
+    return delta
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "wrong"),
+    [
+        ("wm_publish.merge", "_untie", lambda _: lambda base: None),
+        ("peft.tuners.lora.Linear", "get_delta_weight", _without_a_layer),
+        ("peft.tuners.lora.Embedding", "get_delta_weight", _without_a_layer),
+    ],
+    ids=["ends left tied", "one layer left out", "embeddings left out"],
+)
+def test_wrong_merge_in_bfloat16_is_refused(large_run, monkeypatch, owner, name, wrong):
+    monkeypatch.setattr(f"{owner}.{name}", wrong(pkgutil.resolve_name(f"{owner}.{name}")))
+    with pytest.raises(PublishError, match="merged, a logit is off by"):
+        prepare(large_run, merge=True)
+    assert not (large_run / "merged").exists()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_merge_that_changes_the_model_is_refused(adapter_run, monkeypatch, dtype):
     """As PEFT's own merge would be, if it merged into the wrong scale."""
     monkeypatch.setattr(peft.tuners.lora.Linear, "get_delta_weight", lambda *_: torch.zeros(1))
     with pytest.raises(PublishError, match="merged, a logit is off by"):
-        prepare(adapter_run(), merge=True)
+        prepare(adapter_run(dtype=dtype), merge=True)
+
+
+def test_adapter_of_nan_is_refused(adapter_run, monkeypatch):
+    run = adapter_run()
+    nan = {name: t * float("nan") for name, t in tensors(run / "adapter", ADAPTER).items()}
+    safetensors.save_file(nan, run / "adapter" / ADAPTER)
+    record_adapter(run)
+    with pytest.raises(PublishError, match="cannot be merged: NaNs detected"):
+        prepare(run, merge=True)
+    monkeypatch.setattr(torch, "isfinite", lambda tensor: torch.tensor(True))  # PEFT's own check
+    with pytest.raises(PublishError, match="merged, a logit is off by nan"):
+        prepare(run, merge=True)
+
+
+def test_merge_beyond_what_float16_holds_is_refused(adapter_run):
+    run = adapter_run(dtype="float16", targets=["down_proj"], alpha=1e8)
+    with pytest.raises(PublishError, match="saved as float16, as its base is, the model gives"):
+        prepare(run, merge=True)
+    assert [p.name for p in run.iterdir() if p.name.startswith((".", "merged"))] == []
 
 
 def test_altered_adapter_is_refused(adapter_run):
