@@ -39,6 +39,48 @@ CASES = {
     "plan at an MFU of no number": (["plan", "--mfu", "nan"], "--mfu nan: expected a share"),
     "plan for no device": (["plan", "--devices", "0"], "--devices 0: expected a whole number"),
     "plan of no rows": (["plan", "--rows", "-3"], "--rows -3: expected a whole number"),
+    "plan of a word": (["plan", "demo"], "for the preset: wm-train plan --preset demo"),
+    "preset before plan": (["--preset", "demo", "plan"], "wm-train plan --preset demo"),
+    "a word for a preset": (
+        ["demo"],
+        "there is no command 'demo'; there are: plan, presets, replay, runs, status; "
+        "for the preset: wm-train --preset demo",
+    ),
+    "a word after options": (["--optim.steps", "3", "demo"], "for the preset: wm-train --preset"),
+    "a word for a preset's file": (["my.yaml"], "for the preset: wm-train --preset my.yaml"),
+    "a word with options of its own": (
+        ["stats", "--json"],
+        "there is no command 'stats'; did you mean status? there are: plan, presets, replay, "
+        "runs, status; a preset is given with --preset, as in: wm-train --preset qwen3-0.6b",
+    ),
+    "status by --name": (["status", "--name", "x"], "to look at one: wm-train status x"),
+    "status by --resume": (["--resume", "x", "status"], "takes no --resume: it starts no run"),
+    "status of a preset": (["status", "--preset", "demo"], "takes no --preset"),
+    "runs by --name": (["runs", "--name", "x"], "wm-train runs takes no --name"),
+    "runs with --restart": (["runs", "--restart"], "to look at one: wm-train status NAME"),
+    "presets with --resume": (["presets", "--resume", "x"], "wm-train presets takes no --resume"),
+    "no section optim": (
+        ["--preset", "no-optim.yaml"],
+        "preset no-optim.yaml: optim.learning_rate is missing",
+    ),
+    "an empty section optim": (
+        ["--preset", "empty-optim.yaml", "--seed", "1"],
+        "preset empty-optim.yaml: optim.learning_rate is missing",
+    ),
+    "no section data": (
+        ["--preset", "no-data.yaml"],
+        "preset no-data.yaml: data.recipe or data.path is missing",
+    ),
+    "no section data, to plan": (
+        ["plan", "--preset", "no-data.yaml"],
+        "preset no-data.yaml: data.recipe or data.path is missing",
+    ),
+    "no section data but an option": (
+        ["--preset", "no-data.yaml", "--data.path", "nowhere"],
+        "nowhere: no such folder",
+    ),
+    "no section model": (["--preset", "no-model.yaml"], "no-model.yaml: model.base is missing"),
+    "option without its value": (["--preset", "demo", "--seed"], "--seed requires an argument"),
     "seed below zero": (["--preset", "demo", "--seed", "-1"], "--seed: Input should be greater"),
     "seed above 32 bits": (["--preset", "demo", "--seed", str(2**32)], "--seed: Input should be"),
     "epochs without end": (
@@ -100,6 +142,10 @@ def workplace(
     files = {
         "broken.yaml": "model: {base: demo\noptim: [\n",
         "typo.yaml": "model: {base: demo}\ndata: {recipe: demo}\noptim: {learningrate: 0.001}\n",
+        "no-optim.yaml": "model: {base: demo}\ndata: {recipe: demo}\n",
+        "empty-optim.yaml": "model: {base: demo}\ndata: {recipe: demo}\noptim:\n",
+        "no-data.yaml": demo,
+        "no-model.yaml": "data: {recipe: demo}\noptim: {learning_rate: 0.001}\n",
         "path.yaml": demo + "data: {path: nowhere}\n",
         "rows.yaml": demo + "data: {recipe: rows-recipe.yaml}\n",
         "rows-recipe.yaml": "name: rows\nsources:\n  - id: rows\n    file: rows.jsonl\n",
@@ -152,6 +198,12 @@ def test_help_shows_every_field(
     text = capsys.readouterr().out
     for option in ("--preset", "--name", "--runs-dir", "--model.lora.r", "--loss.beta", "presets"):
         assert option in text
+    usage, _, rest = text.partition("\n\n")
+    assert usage.splitlines() == [
+        "Usage: wm-train [--preset NAME] [OPTIONS]",
+        "       wm-train COMMAND [OPTIONS]",
+    ]
+    assert "of a bare wm-train, qwen3-0.6b. The defaults shown" in " ".join(rest.split())
 
 
 def test_presets_are_listed(
@@ -162,6 +214,11 @@ def test_presets_are_listed(
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == presets.names()
     assert all(len(line.split()) > 4 for line in lines)
+
+
+def test_the_list_says_which_presets_cannot_be_run() -> None:
+    refused = [name for name in presets.names() if "wm-train refuses" in presets.description(name)]
+    assert refused == [name for name in presets.names() if name.endswith("-full")]
 
 
 def test_a_bare_command_is_the_default_preset(

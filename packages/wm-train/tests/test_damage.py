@@ -3,14 +3,14 @@
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from wm_manifest import RunManifest, load
-from wm_train import checkpoints, resume, run
+from wm_train import resume, run
 from wm_train.callbacks import Watch
 from wm_train.config import TrainConfig
 from wm_train.errors import CheckpointError
@@ -151,13 +151,6 @@ def without_the_newest(stopped: Path, tmp_path_factory: pytest.TempPathFactory) 
     return content(folder)
 
 
-def test_a_checkpoint_that_is_gone_is_missed(pair: Path) -> None:
-    shutil.rmtree(pair / "checkpoints/checkpoint-3")
-    chosen, said = choose(pair)
-    assert chosen == pair / "checkpoints/checkpoint-2"
-    assert said == "checkpoint-3 is passed over: its folder is missing\n"
-
-
 FOLLOWED = {  # to the final weights in every test run, a file and a kind of damage each once
     ("adapter_model.safetensors", "flipped in a bit"),
     ("checkpoint.json", "halved"),
@@ -200,21 +193,3 @@ def test_with_none_whole_it_starts_over_only_when_told(
     assert "training starts over from step 0" in said
     assert manifest.weights_sha256 == weights
     assert manifest.attempts[-1].from_step == 0
-
-
-def bits(length: int) -> Iterator[tuple[int, int]]:
-    return ((at, bit) for at in range(length) for bit in range(8))
-
-
-def test_no_bit_of_a_seal_can_flip_unseen(tmp_path: Path) -> None:
-    folder = tmp_path / "checkpoint-2"
-    folder.mkdir()
-    (folder / "a.bin").write_bytes(b"abc")
-    checkpoints.seal(folder, 2)
-    assert checkpoints.fault(folder) is None
-    whole = (folder / checkpoints.SEAL).read_bytes()
-    for at, bit in bits(len(whole)):
-        altered = bytearray(whole)
-        altered[at] ^= 1 << bit
-        (folder / checkpoints.SEAL).write_bytes(bytes(altered))
-        assert checkpoints.fault(folder) is not None, (at, bit, bytes(altered))

@@ -166,3 +166,54 @@ def test_references_are_the_bases(tiny: Any, referred: Any, base_dir: Path, lora
         expected = logps.gather(1, answer[:, None]).squeeze(1)
         torch.testing.assert_close(torch.tensor(pair["reference"]), expected, atol=1e-4, rtol=1e-4)
     assert known > 10
+
+
+@pytest.mark.parametrize(
+    ("damage", "of", "asks", "said"),
+    [
+        (None, "this base", False, False),
+        (None, "another base", True, True),
+        (lambda path: path.write_bytes(path.read_bytes()[:-200]), "this base", True, True),
+        (lambda path: path.write_bytes(b""), "this base", True, True),
+        (lambda path: path.unlink(), "this base", True, False),
+    ],
+    ids=["whole", "of another base", "cut", "empty", "gone"],
+)
+def test_the_base_is_asked_once_in_the_life_of_a_run(
+    tiny: Any,
+    referred: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    damage: Any,
+    of: str,
+    asks: bool,
+    said: bool,
+) -> None:
+    """Whatever became of the file, the numbers are the same, bit for bit."""
+    config = tiny(loss={"neutral": {"weight": 1.0, "share": 0.5}}, optim={"steps": 6})
+    trainer = referred(config)
+    first = trainer.train_dataset["reference"][:]
+    path = tmp_path / references.NAME
+
+    def again(of: str) -> int:
+        trainer.train_dataset = trainer.train_dataset.remove_columns("reference")
+        calls: list[int] = []
+        right = references._log_probabilities
+
+        def counted(*args: Any) -> Any:
+            calls.append(1)
+            return right(*args)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(references, "_log_probabilities", counted)
+            references.attach(trainer, kept=path, of=of)
+        assert trainer.train_dataset["reference"][:] == first
+        return len(calls)
+
+    assert again("this base") > 0
+    if damage is not None:
+        damage(path)
+    assert (again(of) > 0) == asks
+    assert ("the base is asked again" in caplog.text) == said
+    assert not [p.name for p in tmp_path.iterdir() if p.name.startswith(".tmp")]

@@ -148,10 +148,19 @@ def test_sharing_halves_the_tokens_of_typical_rows() -> None:
     assert made.steps == 60_000 // 48
 
 
-def printed(plan_of: plan.Plan, config: TrainConfig, mfu: float | None = None) -> str:
+def printed(
+    plan_of: plan.Plan, config: TrainConfig, mfu: float | None = None, devices: int = 1
+) -> str:
     console = Console(width=140, record=True, file=StringIO())
-    console.print(plan_table.table(plan_of, config, 1, "h100", mfu))
+    console.print(plan_table.table(plan_of, config, devices, "h100", mfu))
     return console.export_text()
+
+
+def test_a_plan_for_several_devices_says_that_it_cannot_be_run() -> None:
+    config = TrainConfig.model_validate(presets.load("qwen3-8b-full"))
+    made = plan.make(config, devices=8)
+    assert re.search("can be run +NOT yet +sharded by FSDP2", printed(made, config, devices=8))
+    assert "NOT yet" not in printed(made, config)
 
 
 def test_a_time_is_of_what_the_model_needs() -> None:

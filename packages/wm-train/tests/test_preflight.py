@@ -43,8 +43,8 @@ def columns(examples: list[dict[str, Any]]) -> dict[str, list[Any]]:
 def test_a_sound_dataset_passes(train: Any, pairs: Any, tokenizer: Any) -> None:
     weights = {"watermark": 1.0, "detect": 1.0}
     found = [
-        preflight.answers(pairs),
-        preflight.lengths(pairs, 512),
+        preflight.answers(Dataset.from_list(pairs)),
+        preflight.too_long(Dataset.from_list(pairs), 512),
         preflight.twins(pairs, "prompts"),
         preflight.labels(columns(train), weights),
         preflight.overlap(["a", "b"], ["c"]),
@@ -64,13 +64,13 @@ def test_a_sound_dataset_passes(train: Any, pairs: Any, tokenizer: Any) -> None:
 def test_an_answer_without_a_label_is_named(
     pairs: list[dict[str, Any]], fault: dict[str, Any], expected: str
 ) -> None:
-    faulty = [*pairs[:3], pairs[3] | fault, *pairs[4:]]
+    faulty = Dataset.from_list([*pairs[:3], pairs[3] | fault, *pairs[4:]])
     assert expected.format(id=pairs[3]["id"]) in preflight.answers(faulty).why
 
 
 def test_a_long_sequence_is_named(pairs: list[dict[str, Any]]) -> None:
-    faulty = [*pairs, pairs[0] | {"id": "the-long-one", "prompt_ids": [1] * 600}]
-    assert "above data.max_tokens = 512: the-long-one;" in preflight.lengths(faulty, 512).why
+    faulty = Dataset.from_list([*pairs, pairs[0] | {"id": "long", "prompt_ids": [1] * 600}])
+    assert "above data.max_tokens = 512: long;" in preflight.too_long(faulty, 512).why
 
 
 def test_a_written_answer_without_its_twin_is_named(pairs: list[dict[str, Any]]) -> None:
@@ -112,7 +112,7 @@ def test_a_pair_that_stands_twice_is_alone_once(pairs: list[dict[str, Any]]) -> 
 
 
 def test_many_faults_are_named_in_part_and_counted(pairs: list[dict[str, Any]]) -> None:
-    faulty = [pair | {"chosen_ids": [5]} for pair in pairs[:9]]
+    faulty = Dataset.from_list([pair | {"chosen_ids": [5]} for pair in pairs[:9]])
     assert "and 4 more" in preflight.answers(faulty).why
 
 
@@ -155,6 +155,22 @@ def test_a_tokenizer_that_loses_letters_is_found(train: Any, base_dir: Path) -> 
     tokenizer = AutoTokenizer.from_pretrained(base_dir)
     tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
     assert train[0]["id"] in preflight.round_trip(train[:5], tokenizer).why
+
+
+@pytest.mark.parametrize("text", ["5 \u2126", "Cafe\u0301", "5 \u212b", "\u0958", "\ufa10"])
+def test_a_tokenizer_that_composes_characters_loses_none(
+    text: str, train: Any, base_dir: Path
+) -> None:
+    """As Qwen's does: one ohm sign among the first rows is no reason to take another model."""
+    from tokenizers import normalizers
+
+    tokenizer = AutoTokenizer.from_pretrained(base_dir)
+    tokenizer.backend_tokenizer.normalizer = normalizers.NFC()
+    question, answer = train[0]["prompt"], train[0]["chosen"]
+    asked = [*question[:-1], question[-1] | {"content": f"What is {text}?"}]
+    said = [answer[0] | {"content": f"It is {text}, or so."}]
+    for changed in ({"prompt": asked}, {"chosen": said}):
+        assert not preflight.round_trip([train[0] | changed], tokenizer).why
 
 
 def test_a_head_that_is_not_what_the_config_says_is_found(base_dir: Path) -> None:

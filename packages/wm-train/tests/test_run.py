@@ -14,7 +14,7 @@ import wm_data
 from wm_eval import load_model
 from wm_eval.cli import main as evaluate
 from wm_manifest import EvalReport, RunManifest, load
-from wm_train import data, run, status, summary
+from wm_train import data, run, stages, status, summary
 from wm_train.config import DataConfig, TrainConfig
 from wm_train.journal import read
 from wm_train.record import RunRecord
@@ -299,16 +299,28 @@ def test_an_accelerator_evaluates_anew_what_it_trains_anew(
     assert [e.step for e in record.manifest.evaluations] == kept
 
 
-def test_what_wm_data_advises_is_said_to_be_its_option(tmp_path: Path) -> None:
-    """wm-train has no --on-bad-row: the way to it is a dataset that is built apart."""
+def test_what_wm_data_advises_is_said_to_be_an_option_of_the_run(tmp_path: Path) -> None:
+    """What wm-data calls --on-bad-row is the field data.on_bad_row here."""
     lines = [{"prompt": "Why?", "red_answer": "", "blue_answer": "So."}]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(f"name: x\nsources: [{{id: a, file: {tmp_path / 'rows.jsonl'}}}]\n")
     with pytest.raises(wm_data.WmDataError) as caught:
         data.bring(DataConfig(recipe=str(recipe)), tmp_path / "out", progress=False)
-    assert (
-        "red_answer is empty; mend the row or pass --on-bad-row=skip; it is an option of "
-        in str(caught.value)
+    assert str(caught.value).endswith("is empty; mend the row or pass --data.on_bad_row=skip")
+    with pytest.raises(wm_data.WmDataError, match="nothing is left to train on"):
+        data.bring(
+            DataConfig(recipe=str(recipe), on_bad_row="skip"), tmp_path / "out", progress=False
+        )
+
+
+def test_what_a_mix_leaves_out_is_told(tmp_path: Path, dataset_dir: Path) -> None:
+    """Most of a large source may be over its share, and a run is then another than was meant."""
+    manifest = wm_data.read(dataset_dir).manifest
+    (source,) = manifest.sources
+    sources = [source.model_copy(update={"rows_read": 120_000, "rows_kept": 30_000})]
+    dropped = {"few tokens": 12, "over its share": 89_988}
+    told = stages.rows_told(manifest.model_copy(update={"sources": sources, "dropped": dropped}))
+    assert told == (
+        f"rows kept: {source.id} 30,000 of 120,000; left out: over its share 89,988, few tokens 12"
     )
-    assert f"wm-data build --recipe {recipe} --out DIR OPTION" in str(caught.value)

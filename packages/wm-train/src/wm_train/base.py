@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import wm_data
 from wm_manifest import ModelRef
+from wm_train.attention import FLEX
 from wm_train.config import LoraConfig, ModelConfig
 from wm_train.data import link_or_copy
 from wm_train.errors import ConfigError, first_line
@@ -25,6 +26,33 @@ DEMO = "demo"
 SMOLLM2 = "smollm2-135m"
 BUILT = (DEMO, SMOLLM2)  # here, in the run's folder
 ALL_LINEAR = "all-linear"
+
+
+def check(config: ModelConfig) -> None:
+    """Raise `ConfigError` for what cannot be loaded here, before a dataset is built for it.
+
+    Whether the hub has a base is not asked.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        if config.four_bit:
+            raise ConfigError(
+                "model.four_bit needs a CUDA device, and there is none; switch it off"
+            )
+        if config.attention == FLEX:
+            raise ConfigError(
+                f"model.attention {FLEX} needs a CUDA device, and there is none; take sdpa"
+            )
+    if config.four_bit and importlib.util.find_spec("bitsandbytes") is None:
+        raise ConfigError("model.four_bit needs bitsandbytes: uv sync --extra qlora")
+    place = Path(config.base)
+    path_like = config.base.startswith((".", "/", "~")) or config.base.count("/") != 1
+    if config.base not in BUILT and not place.is_dir() and (path_like or place.exists()):
+        raise ConfigError(
+            f"model.base {config.base!r} cannot be loaded: it is no folder here, no hub id "
+            f"(user/name), and none of those that are built here ({', '.join(BUILT)})"
+        )
 
 
 def load(
@@ -79,10 +107,6 @@ def _four_bit() -> dict[str, Any]:
     import torch
     from transformers import BitsAndBytesConfig
 
-    if not torch.cuda.is_available():
-        raise ConfigError("model.four_bit needs a CUDA device, and there is none; switch it off")
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise ConfigError("model.four_bit needs bitsandbytes: uv sync --extra qlora")
     quantised = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

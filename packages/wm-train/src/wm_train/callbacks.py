@@ -1,4 +1,4 @@
-"""What records a run from inside the trainer: log lines, checkpoints, divergence. Shows nothing."""
+"""What records a run from inside the trainer: log lines and checkpoints. Shows nothing."""
 
 from __future__ import annotations
 

@@ -6,34 +6,43 @@ import errno
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import cyclopts
 from cyclopts import App, Parameter
 
 from wm_eval.kernels import bound_caches
-from wm_train import commands, options, presets, processes, run_folder
+from wm_train import commands, mistakes, options, presets, processes, run_folder
 from wm_train.config import TrainConfig
 from wm_train.errors import ConfigError, WmTrainError, fields_at_fault
 from wm_train.outlet import redacted
 from wm_train.quiet import quieten
 from wm_train.redact import redact
 
+COMMANDS = {
+    "presets": commands.list_presets,
+    "plan": commands.show_plan,
+    "replay": commands.replay_command,
+    "status": commands.status_command,
+    "runs": commands.runs_command,
+}
+FIELDS = f"""\
+A field that is not given comes from the preset: of a bare wm-train, {presets.DEFAULT}. The defaults
+shown, and "required", are those of a preset file that leaves the field out."""
+
 app = App(
     name="wm-train",
+    usage="Usage: wm-train [--preset NAME] [OPTIONS]\n       wm-train COMMAND [OPTIONS]",
     result_action="return_value",
     version_flags=["--version"],
     suppress_keyboard_interrupt=False,  # cyclopts would end with 130, whatever the signal was
 )
 app.meta.suppress_keyboard_interrupt = False  # is not inherited
 app.meta.group_parameters = cyclopts.Group("Run", sort_key=0)
-app.group_parameters = cyclopts.Group("Fields of the preset", sort_key=1)
+app.group_parameters = cyclopts.Group("Fields of the preset", help=FIELDS, sort_key=1)
 app.default(options.train)
-app.command(commands.list_presets, name="presets")
-app.command(commands.show_plan, name="plan")
-app.command(commands.replay_command, name="replay")
-app.command(commands.status_command, name="status")
-app.command(commands.runs_command, name="runs")
+for word, command in COMMANDS.items():
+    app.command(command, name=word)
 
 
 @app.meta.default
@@ -63,6 +72,9 @@ def launch(
     restart
         Train again from step 0 when every checkpoint of the run is damaged or gone.
     """
+    first = tokens[0] if tokens else ""
+    given = {"preset": preset, "name": name, "resume": resume, "restart": restart}
+    mistakes.check_options(first, given)
     if restart and resume is None and name is None:
         raise ConfigError(
             "--restart trains a run again that is there: give --resume NAME too, or the run's "
@@ -71,12 +83,9 @@ def launch(
     if resume is not None:
         _resume(resume, runs_dir, restart, given=bool(tokens or preset or name))
         return
-    if preset is None and not (tokens and tokens[0] in app):
+    if preset is None and first not in COMMANDS:
         preset = presets.DEFAULT
-    if preset is not None:
-        fields = presets.without_replaced(presets.load(preset), tokens)
-        app.config = cyclopts.config.Dict(fields, source=f"preset {preset}")
-    asked = app(tokens, exit_on_error=False, print_error=False)
+    asked = _asked(tokens, preset)
     if isinstance(asked, TrainConfig):
         run_dir = processes.of_main(lambda: run_folder.of(runs_dir, name, asked.model.base))
         _train(asked, preset, run_dir, restart)
@@ -84,6 +93,18 @@ def launch(
         sys.exit(asked.make(name, runs_dir))
     elif isinstance(asked, commands.Look):
         asked.show(runs_dir)
+
+
+def _asked(tokens: tuple[str, ...], preset: str | None) -> Any:
+    """What the words ask for: a configuration to train, or what a command is to do."""
+    if preset is None:
+        return app(tokens, exit_on_error=False, print_error=False)
+    if tokens and not tokens[0].startswith("-") and tokens[0] not in COMMANDS:
+        raise mistakes.no_command(tokens[0], COMMANDS)  # before its options are found unknown
+    try:
+        return options.parsed(app, preset, tokens)
+    except cyclopts.UnusedCliTokensError as error:
+        raise mistakes.no_command(mistakes.unused(error), COMMANDS) from error
 
 
 def _resume(name: str, runs_dir: Path, restart: bool, given: bool) -> None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, UnusedCliTokensError
 
-from wm_train import presets, processes, run_folder
+from wm_train import mistakes, presets, processes, run_folder
 from wm_train.errors import ConfigError
 from wm_train.options import over_preset
 from wm_train.quiet import quieten
@@ -47,7 +47,8 @@ def show_plan(
     device
         rtx-4090, a100-80gb, h100 or h200: says how long it takes and whether it fits.
     devices
-        Number of devices; above 1, weights and optimizer are sharded (FSDP2).
+        Number of devices; above 1 it is planned with weights and optimizer sharded over them
+        (FSDP2), which wm-train refuses until a sharded run can be saved and resumed.
     mfu
         Share of the device's peak that training reaches. Default: 0.05 with a LoRA, 0.1 with all
         weights; measured on an H200 were 0.05 and 0.13.
@@ -59,7 +60,10 @@ def show_plan(
     for option, number in (("devices", devices), ("rows", rows)):
         if number < 1:
             raise ConfigError(f"--{option} {number}: expected a whole number of at least 1")
-    config = over_preset(preset, options)
+    try:
+        config = over_preset(preset, options)
+    except UnusedCliTokensError as error:
+        raise mistakes.no_word("plan", mistakes.unused(error)) from error
     quieten()
     from wm_train import plan, plan_table
 

@@ -82,6 +82,9 @@ class DataConfig(Section):
     path: Path | None = Field(default=None, description="a dataset folder that is there already")
     seed: int = Field(default=0, description="of the build")
     limit: int | None = Field(default=None, gt=0, description="build at most so many rows")
+    on_bad_row: Literal["error", "skip"] = Field(
+        default="error", description="of an empty or unreadable row of a source; skip: counted"
+    )
     max_tokens: int = Field(default=1024, gt=8, description="longest prompt + answer; longer: out")
 
     @model_validator(mode="after")

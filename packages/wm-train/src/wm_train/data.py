@@ -43,12 +43,14 @@ def _build(config: DataConfig, folder: Path, progress: bool) -> None:
             folder,
             seed=config.seed,
             limit=config.limit,
+            on_bad_row=config.on_bad_row,
             progress=progress,
             workers=cores(),
         )
     except wm_data.WmDataError as error:
-        if " --" not in (text := str(error)):
-            raise
+        text = str(error).replace("--on-bad-row", "--data.on_bad_row")
+        if " --" not in text.replace("--data.", ""):
+            raise wm_data.WmDataError(text) from error
         raise wm_data.WmDataError(  # what is advised is an option of wm-data
             f"{text}; it is an option of wm-data: wm-data build --recipe {config.recipe} --out DIR "
             "OPTION, and then --data.path DIR here"

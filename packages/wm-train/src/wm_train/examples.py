@@ -130,7 +130,10 @@ def _within(rows: Any, max_tokens: int, batch_size: int) -> Pairs:
     rows = rows.remove_columns("longest")
     too_long = [row for row, length in longest_of.items() if length > max_tokens]
     out = set(too_long)
-    kept = rows.select([at for at, row in enumerate(rows["row_id"]) if row not in out])
+    kept = rows
+    if out:  # copied: an index over the table would be followed at every look into it
+        places = [at for at, row in enumerate(rows["row_id"]) if row not in out]
+        kept = rows.select(places).flatten_indices(keep_in_memory=True)
     if not len(kept):
         raise DataError(
             f"all {len(longest_of):,} training rows are longer than data.max_tokens = {max_tokens} "

@@ -14,7 +14,7 @@ from rich.console import Console
 
 import wm_data
 from wm_manifest import RunManifest
-from wm_train import base, engine, examples, preflight, processes, references, resume
+from wm_train import base, engine, examples, preflight, processes, references, resume, sharing
 from wm_train.config import TrainConfig
 from wm_train.divergence import Divergence, DivergenceError
 from wm_train.early_stop import EarlyStop
@@ -52,6 +52,7 @@ def _train(
     early = EarlyStop(config.early_stop, record, Console(quiet=True))
     watchers = [diverged, hook, early, stop]
     trainer = engine.build(config, run_dir, model, tokenizer, pairs.data, watchers)
+    sharing.as_before(trainer, manifest)
     preflight.run(config, run_dir, trainer, dataset)
     if checkpoint is not None and resume.complete(checkpoint):
         record.share()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import cyclopts
 from cyclopts import App, Parameter
 
 from wm_train import presets
 from wm_train.config import TrainConfig
+from wm_train.errors import ConfigError
 
 
 def _as_in_yaml(name: str) -> str:
@@ -26,8 +27,19 @@ def train(*, config: Fields) -> TrainConfig:
 
 def over_preset(preset: str, options: Sequence[str]) -> TrainConfig:
     """The preset with fields given on the command line in the place of its own."""
-    fields = presets.without_replaced(presets.load(preset), options)
     parser = App(result_action="return_value", suppress_keyboard_interrupt=False)
     parser.default(train)
+    return parsed(parser, preset, options)
+
+
+def parsed(parser: App, preset: str, options: Sequence[str]) -> Any:
+    """What the parser makes of the options and, where they are silent, the preset's fields."""
+    fields = presets.without_replaced(presets.load(preset), options)
     parser.config = cyclopts.config.Dict(fields, source=f"preset {preset}")
-    return parser(list(options), exit_on_error=False, print_error=False)
+    try:
+        return parser(list(options), exit_on_error=False, print_error=False)
+    except (cyclopts.MissingArgumentError, cyclopts.ValidationError) as error:
+        # They name an option, or a section, that nobody has typed.
+        if absent := presets.missing(fields, options):
+            raise ConfigError(f"preset {preset}: {', '.join(absent)}") from error
+        raise

@@ -93,7 +93,11 @@ def _count(config: TrainConfig, rows: int) -> Counts:
         return typical(rows, config.optim.batch_size, data.recipe, share)
     with TemporaryDirectory() as name:
         folder = Path(name) / "data"
-        wm_data.build(data.recipe, folder, data.seed, data.limit, progress=False)
+        wm_data.build(
+            *(data.recipe, folder, data.seed, data.limit),
+            progress=False,
+            on_bad_row=data.on_bad_row,
+        )
         return _of_folder(config, folder, f"recipe {data.recipe}, built for this plan")
 
 

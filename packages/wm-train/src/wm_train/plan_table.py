@@ -62,6 +62,8 @@ def table(
     total = estimate.peak(plan.memory)
     lines.append(("memory in all", f"{total:.1f} GiB", "an estimate, on each device"))
     lines += _on(plan, devices, device, mfu, total)
+    if devices > 1:
+        lines.append(("can be run", "NOT yet", "sharded by FSDP2, which wm-train refuses"))
     for line in lines:
         out.add_row(*line)
     return out

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
 from wm_eval.prompting import completion_ids, completion_text, prompt_ids, prompt_text
 from wm_eval.rendered import fault
-from wm_train import estimate, shapes, sharing
+from wm_train import columns, estimate, shapes, sharing
 from wm_train.checkpoints import found, total
 from wm_train.config import TrainConfig
 from wm_train.errors import CheckpointError, WmTrainError
@@ -26,6 +29,7 @@ from wm_train.plan import load_of
 from wm_train.retention import Retention
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from transformers import PreTrainedTokenizerBase
 
     from wm_data import Dataset
@@ -64,8 +68,8 @@ def run(
         finding
         for finding in (
             answers(pairs),
-            lengths(pairs, config.data.max_tokens),
-            twins(pairs, config.loss.contrast),
+            too_long(pairs, config.data.max_tokens),
+            twins(pairs.select(_places(pairs, "watermark")), config.loss.contrast),
             labels(train, config.loss.weights.model_dump()),
             overlap(train["group"], test["group"]),
             head(trainer.model),
@@ -79,10 +83,12 @@ def run(
         raise PreflightError("; ".join(f"{f.check}: {f.why}" for f in failed))
 
 
-def answers(pairs: Iterable[Mapping[str, Any]]) -> Finding:
+def answers(pairs: Any) -> Finding:
     """An answer of nothing but its end leaves no word to learn, and two equal ones no odds."""
-    empty = [p["id"] for p in pairs if min(len(p["chosen_ids"]), len(p["rejected_ids"])) < 2]
-    same = [p["id"] for p in pairs if p["chosen_ids"] == p["rejected_ids"]]
+    sides = ("chosen_ids", "rejected_ids")
+    shorter = np.minimum(*(columns.lengths(pairs, side) for side in sides))
+    empty = _ids(pairs, np.flatnonzero(shorter < 2))
+    same = _ids(pairs, columns.equal(pairs, *sides))
     why = [f"{what}: {_named(ids)}" for what, ids in (("empty", empty), ("equal", same)) if ids]
     return Finding("answers", " and ".join(why) + ROWS_OUT if why else "")
 
@@ -107,13 +113,9 @@ def twins(pairs: Iterable[Mapping[str, Any]], contrast: str) -> Finding:
     return Finding("twins", f"{why}{ROWS_OUT}, or set loss.contrast to answers" if alone else "")
 
 
-def lengths(pairs: Iterable[Mapping[str, Any]], max_tokens: int) -> Finding:
+def too_long(pairs: Any, max_tokens: int) -> Finding:
     """A sequence above the limit would leave the memory that the run was planned for."""
-    long = [
-        p["id"]
-        for p in pairs
-        if len(p["prompt_ids"]) + max(len(p["chosen_ids"]), len(p["rejected_ids"])) > max_tokens
-    ]
+    long = _ids(pairs, np.flatnonzero(columns.sequences(pairs) > max_tokens))
     why = f"above data.max_tokens = {max_tokens}: {_named(long)}{ROWS_OUT}" if long else ""
     return Finding("lengths", why)
 
@@ -158,13 +160,22 @@ def round_trip(
         answer: str = example["chosen"][0]["content"]
         text = prompt_text(tokenizer, example["prompt"])
         ids = completion_ids(tokenizer, answer)
-        same = _decode(tokenizer, ids) == completion_text(tokenizer, answer)
+        same = _same(_decode(tokenizer, ids), completion_text(tokenizer, answer))
         whole = not fault(text, example["prompt"])
-        back = _decode(tokenizer, prompt_ids(tokenizer, example["prompt"])) == text
+        back = _same(_decode(tokenizer, prompt_ids(tokenizer, example["prompt"])), text)
         if not (same and whole and back and ids[-1] not in ids[:-1]):
             lost.append(example["id"])
     why = f"the chat template or the tokenizer changes: {_named(lost)}; take another model.base"
     return Finding("template", why if lost else "")
+
+
+def _same(text: str, other: str) -> bool:
+    """Whether two texts differ at most in how characters are composed.
+
+    Qwen's tokenizer makes an e and its accent one character, and the ohm sign an omega (NFC): that
+    is how it reads every text, in training as in evaluation, and no letter is lost.
+    """
+    return unicodedata.normalize("NFC", text) == unicodedata.normalize("NFC", other)
 
 
 def _decode(tokenizer: Any, ids: list[int]) -> str:
@@ -228,6 +239,14 @@ def free_memory_gib() -> float:
         if line.startswith("MemAvailable:"):  # caches count as free: they give way
             return int(line.split()[1]) * 1024 / estimate.GIB
     return float("inf")
+
+
+def _places(pairs: Any, task: str) -> NDArray[np.int64]:
+    return np.flatnonzero(np.array(pairs["task"]) == task)
+
+
+def _ids(pairs: Any, places: NDArray[np.int64]) -> list[str]:
+    return list(pairs.select(places)["id"])
 
 
 def _named(ids: Sequence[str]) -> str:

@@ -14,6 +14,8 @@ import yaml
 from wm_train.errors import ConfigError, first_line
 
 DEFAULT = "qwen3-0.6b"  # of a bare `wm-train`
+# Fields without a default; of several, one is enough.
+REQUIRED = (("model", ("base",)), ("data", ("recipe", "path")), ("optim", ("learning_rate",)))
 
 
 def names() -> list[str]:
@@ -87,3 +89,21 @@ def without_replaced(fields: dict[str, Any], options: Sequence[str]) -> dict[str
         if any(option.partition("=")[0] == f"--data.{given}" for option in options):
             kept.pop(replaced, None)
     return fields | {"data": kept}
+
+
+def missing(fields: dict[str, Any], options: Sequence[str]) -> list[str]:
+    """Fields without a default that neither the preset nor an option gives, a sentence each.
+
+    >>> missing({"model": {"base": "demo"}, "optim": None}, ["--data.recipe=demo"])
+    ['optim.learning_rate is missing']
+    """
+    given = {option.partition("=")[0] for option in options}
+    absent: list[str] = []
+    for section, names in REQUIRED:
+        # A section that is no mapping is another mistake, but an empty one is as if left out.
+        there: Any = fields.get(section) or {}
+        paths = [f"{section}.{name}" for name in names]
+        typed = given & {f"--{path}" for path in (section, *paths)}
+        if isinstance(there, dict) and not typed and all(there.get(n) is None for n in names):
+            absent.append(f"{' or '.join(paths)} is missing")
+    return absent

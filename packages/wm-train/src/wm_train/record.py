@@ -30,7 +30,7 @@ class RunRecord:
     """
 
     def __init__(self, run_dir: Path, manifest: RunManifest) -> None:
-        self._run_dir = run_dir
+        self.folder = run_dir
         self._path = run_dir / "manifest.json"
         self.manifest = self._write(manifest)
 
@@ -97,7 +97,7 @@ class RunRecord:
 
     def has(self, path: str) -> bool:
         """Whether something stands at `path` in the run's folder."""
-        return (self._run_dir / path).exists()
+        return (self.folder / path).exists()
 
     def checkpoints(self) -> None:
         """Note the checkpoints that are on the disk now."""
@@ -105,8 +105,8 @@ class RunRecord:
         self.update(
             best=best if best and self.has(best.path) else None,
             checkpoints=[
-                Checkpoint(step=step_of(folder), path=folder.relative_to(self._run_dir).as_posix())
-                for folder in found(self._run_dir / "checkpoints")
+                Checkpoint(step=step_of(folder), path=folder.relative_to(self.folder).as_posix())
+                for folder in found(self.folder / "checkpoints")
             ],
         )
 

@@ -1,60 +1,136 @@
 """What the base says of texts under neutral prompts, before anything is trained. Trains nothing.
 
-It is computed at each start of a run, by the processes together, and not kept in a file: of the
-base, the dataset and the machine it is a plain consequence.
+It is computed once, by the processes together, and kept in the run's folder: a run of days that is
+gone on with a hundred times is not to ask its base a hundred times.
 """
 
 from __future__ import annotations
 
+import logging
+import time
 import uuid
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wm_train import processes
+from wm_train import columns, processes
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from wm_manifest import RunManifest
     from wm_train.trainer import WatermarkOrpoTrainer
+
+log = logging.getLogger(__name__)
 
 Logps = NDArray[np.float32]
 NONE: Logps = np.empty(0, dtype=np.float32)
 TEXTS = 64  # packed together: enough to fill passes, and few enough for a bar to move
+LINE_EVERY_S = 30.0  # where there is no bar
+WHAT = "what the base says under neutral prompts"
+NAME = "references.npz"
 
 
-def attach(trainer: WatermarkOrpoTrainer, console: Console | None = None) -> None:
+def attach(
+    trainer: WatermarkOrpoTrainer,
+    console: Console | None = None,
+    kept: Path | None = None,
+    of: str = "",
+) -> None:
     """Give each example with a neutral prompt a `reference`: log-probabilities of its tokens.
 
     Of the examples that training comes to, that is: a trial of some steps is not to wait for all.
 
     They are those of the answer's tokens under that prompt, by the trainer's model as it is now. A
-    model that has begun to train is no reference: call it before a checkpoint is loaded.
+    model that has begun to train is no reference: call it before a checkpoint is loaded. In the
+    file `kept` they are found the next time, where it is `of` the same base and rows.
     """
-    from rich.progress import Progress
-
     data, seen = cast(Any, trainer.train_dataset), trainer.seen()
-    shown = [at for at, prompt in enumerate(data["neutral_ids"]) if prompt and at in seen]
+    shown = [
+        at for at in np.flatnonzero(columns.lengths(data, "neutral_ids")).tolist() if at in seen
+    ]
     if not shown:
         return
-    mine = shown[processes.rank() :: processes.number()]
-    found: dict[int, Logps] = {}
-    with Progress(
-        console=console, disable=console is None or not console.is_terminal, transient=True
-    ) as bar:
-        for start in bar.track(
-            range(0, len(mine), TEXTS), description="what the base says under neutral prompts"
-        ):
-            places = mine[start : start + TEXTS]
-            found |= dict(zip(places, _log_probabilities(trainer, places), strict=True))
-    for part in processes.gathered(found):
-        found |= part
+    found = processes.of_main(lambda: _read(kept, of, shown) if kept else None)
+    if found is None:
+        found = _ask(trainer, shown, console)
+        if kept is not None:
+            _write(kept, of, found)
     column = [found.get(at, NONE) for at in range(len(data))]
     trainer.train_dataset = _with_column(data, column)
     if console is not None:
         console.print(f"{len(found):,} texts under neutral prompts are held to what the base says")
+
+
+def key(manifest: RunManifest) -> str:
+    """What the references are of: a base and its tokenizer, and the rows of a dataset."""
+    base, dataset = manifest.base, manifest.dataset
+    rows = dataset.manifest_sha256 if dataset else None
+    parts = (base.location, base.revision, manifest.base_weights_sha256, manifest.tokenizer_sha256)
+    return "\n".join(map(str, (*parts, manifest.chat_template_sha256, rows)))
+
+
+def _ask(
+    trainer: WatermarkOrpoTrainer, shown: list[int], console: Console | None
+) -> dict[int, Logps]:
+    """The references of all processes, each of which makes its part."""
+    mine = shown[processes.rank() :: processes.number()]
+    found: dict[int, Logps] = {}
+    for start in _told(range(0, len(mine), TEXTS), len(mine), console):
+        places = mine[start : start + TEXTS]
+        found |= dict(zip(places, _log_probabilities(trainer, places), strict=True))
+    for part in processes.gathered(found):
+        found |= part
+    return found
+
+
+def _told(starts: range, total: int, console: Console | None) -> Iterator[int]:
+    """`starts`, behind a bar on a terminal, and else with a line now and then."""
+    from rich.progress import Progress
+
+    shown, told = console is not None and console.is_terminal, time.monotonic()
+    with Progress(console=console, disable=not shown, transient=True) as bar:
+        for start in bar.track(starts, description=WHAT):
+            if console is not None and not shown and time.monotonic() - told > LINE_EVERY_S:
+                told = time.monotonic()
+                console.print(f"{WHAT}: {start:,} of {total:,} texts", soft_wrap=True)
+            yield start
+
+
+def _read(path: Path, of: str, shown: list[int]) -> dict[int, Logps] | None:
+    """References that were kept; None, and a line of the log, where they are no use."""
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            if str(file["of"]) != of or file["places"].tolist() != shown:
+                raise ValueError("it is of another base, or of other rows")
+            parts = np.split(file["logps"], file["lengths"].cumsum()[:-1])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        log.warning("%s is not used, the base is asked again: %s", path, error)
+        return None
+    return dict(zip(shown, parts, strict=True))
+
+
+def _write(path: Path, of: str, found: Mapping[int, Logps]) -> None:
+    places = sorted(found)
+    staging = path.with_name(f".tmp.{path.name}")  # ends in .npz: numpy would append it
+    try:
+        np.savez(
+            staging,
+            of=np.array(of),
+            places=np.array(places),
+            lengths=np.array([len(found[at]) for at in places]),
+            logps=np.concatenate([found[at] for at in places]),
+        )
+        staging.replace(path)
+    finally:
+        staging.unlink(missing_ok=True)
 
 
 def _log_probabilities(trainer: WatermarkOrpoTrainer, places: list[int]) -> list[Logps]:

@@ -25,8 +25,9 @@ from wm_train.signals import Stop
 
 # Sections that leave the weights as they are.
 FREE = ("log_every", "checkpoint", "tracking", "publish")
-# What a step's memory depends on, and the order of its sums, but not what it computes.
-OF_MEMORY = ("optim.pack_tokens", "model.gradient_checkpointing")
+# What memory depends on, and the order of sums, but not what a step computes. Answers are drawn
+# in other batches, and come out otherwise: as likely as before.
+OF_MEMORY = ("optim.pack_tokens", "model.gradient_checkpointing", "evaluation.batch_size")
 
 
 def previous(run_dir: Path) -> RunManifest | None:
@@ -64,13 +65,10 @@ def check(config: TrainConfig, before: RunManifest) -> list[str]:
 
     Those that a run may be gone on with when memory was short are returned, a line each.
     """
-    now: dict[str, Any] = redact_fields(json.loads(config.model_dump_json(exclude=set(FREE))))
-    old = _with_defaults(before.config)
-    then = {name: value for name, value in old.items() if name not in FREE}
-    found, lines = _differences(then, now), list[str]()
-    for field, (past, new) in found.items():
+    lines: list[str] = []
+    for field, (past, new) in changes(config, before).items():
         if field in OF_MEMORY:
-            lines.append(f"{field} is {new!r} from now on, and was {past!r}")
+            lines.append(told(field, past, new))
             continue
         raise ResumeError(
             f"{before.name} was started with {field} = {past!r}, not {new!r}: going on would be "
@@ -78,6 +76,18 @@ def check(config: TrainConfig, before: RunManifest) -> list[str]:
             "--name"
         )
     return lines
+
+
+def changes(config: TrainConfig, before: RunManifest) -> dict[str, tuple[Any, Any]]:
+    """Fields that are not as the run was started with, but for the `FREE` ones: then and now."""
+    now: dict[str, Any] = redact_fields(json.loads(config.model_dump_json(exclude=set(FREE))))
+    old = _with_defaults(before.config)
+    return _differences({name: value for name, value in old.items() if name not in FREE}, now)
+
+
+def told(field: str, past: Any, new: Any) -> str:
+    """What is said of a field that a run goes on without its old value of."""
+    return f"{field} is {new!r} from now on, and was {past!r}"
 
 
 def _with_defaults(fields: dict[str, Any]) -> dict[str, Any]:

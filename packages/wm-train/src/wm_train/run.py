@@ -14,6 +14,8 @@ import wm_data
 import wm_score
 from wm_manifest import DatasetUse, ModelRef, RunManifest, Stack, load
 from wm_train import (
+    anew,
+    base,
     early_stop,
     engine,
     examples,
@@ -25,6 +27,7 @@ from wm_train import (
     publishing,
     references,
     resume,
+    sharing,
     stack,
     stages,
     summary,
@@ -120,6 +123,9 @@ def _train(
     before = resume.previous(run_dir)
     if before is not None and before.status == "finished":
         return stages.finished_before(config, before, run_dir, console)
+    base.check(config.model)
+    if before is not None:
+        before = anew.unless_same(config, before, run_dir, console)
     begun = _begin(config, run_dir, preset, command, console, restart, before)
     record = begun.record
     journal: Journal | None = None
@@ -155,6 +161,7 @@ def _train(
                 *(bar, hook, early, stop),
             ],
         )
+        sharing.as_before(trainer, before)
         preflight.run(config, run_dir, trainer, prepared.dataset)
         _record_sharing(trainer, record, before)
         trainer.retention = Retention(
@@ -166,7 +173,7 @@ def _train(
         speed.mfu_per_token = _mfu_per_token(config, trainer)
 
         # ---------------------------------------------------------------------------------- train
-        steps = _fit(trainer, hook, bar, begun.checkpoint, console)
+        steps = _fit(trainer, hook, bar, begun, console)
         seconds = round(spent(read(run_dir / "log.jsonl", "train")), 1)
         record.update(steps=steps, train_seconds=seconds)
 
@@ -273,16 +280,16 @@ def _record_sharing(trainer: Any, record: RunRecord, before: RunManifest | None)
     record.update(shared_prefixes=sharing, sharing_refused=trainer.sharing_refused)
 
 
-def _fit(
-    trainer: Any, hook: ResumableEval, bar: Board, checkpoint: Path | None, console: Console
-) -> int:
+def _fit(trainer: Any, hook: ResumableEval, bar: Board, begun: Begun, console: Console) -> int:
     """Train to the end; the steps made. Of a run whose last checkpoint is that, evaluate alone."""
+    checkpoint, record = begun.checkpoint, begun.record
     if checkpoint is not None and resume.complete(checkpoint):
         resume.finish_loaded(trainer, checkpoint)
         hook.evaluate_last(trainer)
         return int(trainer.state.global_step)
     try:
-        references.attach(trainer, console)
+        kept = record.folder / references.NAME
+        references.attach(trainer, console, kept, references.key(record.manifest))
         outcome = trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
     finally:
         bar.stop()

@@ -15,20 +15,25 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
+from wm_train import columns
 from wm_train.attention import FLEX
 from wm_train.errors import first_line
 from wm_train.loss import answer_means
 from wm_train.trees import families
 
 if TYPE_CHECKING:
+    from wm_manifest import RunManifest
     from wm_train.packing import Pack
     from wm_train.trainer import WatermarkOrpoTrainer
 
 log = logging.getLogger(__name__)
 
-# Of an answer's mean log-probability. In bfloat16 logits from 16 to 32 are 0.125 apart. In float32
-# the demo's differ by 5e-6; a model of forty layers with large states may have twenty times that.
-TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3, torch.bfloat16: 0.25}
+# Of an answer's log-probability, by the root of its tokens: rounding errors add up like that, and a
+# word of two tokens is not to be judged like a text of a hundred. In bfloat16, where logits from 16
+# to 32 are 0.125 apart, SmolLM2's right trees are off by up to 0.4; without their positions by 2.2
+# on a text and 4.7 on a word. In float32 the demo's are off by 5e-5; a model of forty layers with
+# large states may have twenty times that.
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3, torch.bfloat16: 1.0}
 
 
 def settle(trainer: WatermarkOrpoTrainer) -> float | None:
@@ -39,7 +44,8 @@ def settle(trainer: WatermarkOrpoTrainer) -> float | None:
     if not trainer.packing.shared:
         return None
     model = cast(Any, trainer.model)
-    window, longest = window_of(model.config), longest_sequence(trainer.train_dataset)
+    window = window_of(model.config)
+    longest = 0 if window is None else int(columns.sequences(trainer.train_dataset).max())
     if window is not None and longest > window:
         # Transformers applies no window to a mask that is given: all would attend to all.
         why = f"its layers see {window:,} tokens back and an example has {longest:,}"
@@ -56,13 +62,23 @@ def settle(trainer: WatermarkOrpoTrainer) -> float | None:
     else:
         if worst <= limit:
             return worst
-        why = f"mean log-probabilities differ by {worst:.1e} (allowed: {limit:.0e})"
+        why = f"log-probabilities differ by {worst:.1e} times the root of their number of tokens"
+        why += f" (allowed: {limit:.0e})"
     if trainer.attention == FLEX:  # the kernel may be at fault, and not the model
         log.warning("%s cannot be used here: %s; training goes on with sdpa", FLEX, why)
         trainer.use_sdpa()
         return settle(trainer)
     _refuse(trainer, why)
     return worst
+
+
+def as_before(trainer: WatermarkOrpoTrainer, before: RunManifest | None) -> None:
+    """Share no prompts where a run that goes on shared none: what was refused is not tried again.
+
+    Another card may round the other way, and the run would be another.
+    """
+    if before is not None and before.shared_prefixes is False and trainer.packing.shared:
+        trainer.stop_sharing(before.sharing_refused or "an earlier attempt shared none")
 
 
 def _refuse(trainer: WatermarkOrpoTrainer, why: str) -> None:
@@ -85,12 +101,6 @@ def window_of(config: Any) -> int | None:
     return min((width for width in widths if width), default=0)
 
 
-def longest_sequence(data: Any) -> int:
-    """Tokens of the longest prompt with an answer."""
-    columns = (data[name] for name in ("prompt_ids", "chosen_ids", "rejected_ids"))
-    return max(len(p) + max(len(c), len(r)) for p, c, r in zip(*columns, strict=True))
-
-
 def computed_in(trainer: WatermarkOrpoTrainer) -> torch.dtype:
     """The type that the values compared here come in, which is not always training's.
 
@@ -108,16 +118,19 @@ def _as_trained(trainer: WatermarkOrpoTrainer) -> bool:
 
 def shortest_row(data: Any) -> list[dict[str, Any]]:
     """The examples of the row with the fewest tokens."""
+    rows: list[str] = list(data["row_id"])
     sizes: dict[str, int] = {}
-    columns = (data[name] for name in ("row_id", "prompt_ids", "chosen_ids", "rejected_ids"))
-    for row, *parts in zip(*columns, strict=True):
-        sizes[row] = sizes.get(row, 0) + sum(map(len, parts))
+    for row, tokens in zip(rows, columns.total(data).tolist(), strict=True):
+        sizes[row] = sizes.get(row, 0) + tokens
     shortest = min(sizes, key=lambda row: sizes[row])
-    return [data[i] for i, row in enumerate(data["row_id"]) if row == shortest]
+    return [data[i] for i, row in enumerate(rows) if row == shortest]
 
 
 def difference(trainer: WatermarkOrpoTrainer, examples: Sequence[Mapping[str, Any]]) -> float:
-    """Largest difference of an answer's mean log-probability between a tree and its sequences."""
+    """Largest difference of an answer's log-probability between a tree and its sequences.
+
+    Each is divided by the root of the answer's tokens: see `TOLERANCE`.
+    """
     model = cast(Any, trainer.model)
     training: bool = model.training
     model.eval()  # dropout would differ between the two
@@ -127,9 +140,9 @@ def difference(trainer: WatermarkOrpoTrainer, examples: Sequence[Mapping[str, An
         with torch.no_grad(), autocast:
             for family in families([e["prompt_ids"] for e in examples]):
                 members = [examples[i] for i in family]
-                together = _means(trainer, trainer.packing.family(members))
+                together = _scaled(trainer, trainer.packing.family(members))
                 with with_sdpa(trainer):
-                    alone = [_means(trainer, trainer.packing.alone(e)) for e in members]
+                    alone = [_scaled(trainer, trainer.packing.alone(e)) for e in members]
                 found = (together - torch.cat(alone, 1)).abs().max().item()
                 worst = found if math.isnan(found) else max(worst, found)
                 if math.isnan(worst):  # which is no difference of 0, as max() has it
@@ -154,9 +167,12 @@ def with_sdpa(trainer: WatermarkOrpoTrainer) -> Generator[None]:
         trainer.attention = config._attn_implementation = FLEX
 
 
-def _means(trainer: WatermarkOrpoTrainer, pack: Pack) -> Tensor:
-    """Mean log-probabilities of the pack's chosen and rejected answers, shape (2, pairs)."""
+def _scaled(trainer: WatermarkOrpoTrainer, pack: Pack) -> Tensor:
+    """Log-probabilities of the pack's chosen and rejected answers, shape (2, pairs).
+
+    Each by the root of its tokens.
+    """
     pack = pack.to(trainer.accelerator.device)
     logps = trainer.edge_logps(cast(Any, trainer.model), pack)
     means = answer_means(logps, pack.answer_edges, pack.answer_sequences, pack.answer_lengths)
-    return means.view(2, -1)
+    return (means * pack.answer_lengths.sqrt()).view(2, -1)

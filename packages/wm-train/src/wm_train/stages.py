@@ -11,7 +11,7 @@ import wm_data
 import wm_publish
 from wm_eval.decoding import answer_limit
 from wm_eval.prompting import chat_template
-from wm_manifest import DatasetUse, RunManifest, load
+from wm_manifest import DatasetManifest, DatasetUse, RunManifest, load
 from wm_manifest.weights import weights_sha256
 from wm_train import (
     base,
@@ -78,7 +78,16 @@ def bring_dataset(
         resume.same("the dataset", before.dataset.manifest_sha256, use.manifest_sha256)
         resume.same("the prompts' text", before.templates, templates)
     record.update(dataset=use, templates=templates, codebook=described.codebook)
+    say(console, rows_told(described))
     return dataset, use
+
+
+def rows_told(manifest: DatasetManifest) -> str:
+    """What came of each source's rows: a mix may leave most of them out, and that must be seen."""
+    kept = [f"{s.id} {s.rows_kept:,} of {s.rows_read:,}" for s in manifest.sources]
+    lost = sorted(manifest.dropped.items(), key=lambda item: -item[1])
+    out = ", ".join(f"{reason} {number:,}" for reason, number in lost)
+    return f"rows kept: {', '.join(kept)}" + (f"; left out: {out}" if out else "")
 
 
 def load_base(
@@ -96,7 +105,8 @@ def load_base(
         resume.same_base(begun, reference, weights)
         for field, value in tokens.items():
             resume.same(field, getattr(begun, field), value)
-    licence = base.license_of(location)
+    # Nothing is told offline: what the first attempt was told stays.
+    licence = base.license_of(location) or (begun.base_license if begun else None)
     record.update(base=reference, base_license=licence, base_weights_sha256=weights, **tokens)
     return model, tokenizer
 

@@ -125,8 +125,9 @@ def _controls(manifest: RunManifest) -> list[RenderableType]:
     """The controls that failed: those that block in red, findings about the model in yellow."""
     return [
         Text(
-            f"{'FAILED CONTROL, do not use these figures' if control.blocking else 'note'}: "
-            f"{control.name}; found {control.value}, expected {control.expected}",
+            f"{'FAILED CONTROL, do not use these figures' if control.blocking else 'note'}; "
+            # A control is named for what it is to show: alone it would read as if it were so.
+            f"does not hold: {control.name}; found {control.value}, expected {control.expected}",
             "bold red" if control.blocking else "yellow",
         )
         for control in manifest.controls
