@@ -1,6 +1,7 @@
 """Every command and Python block of the documents is run, cut to size; or it says why not."""
 
 import importlib.util
+import json
 import re
 import shutil
 import subprocess
@@ -146,12 +147,23 @@ class Bench:
     env: dict[str, str]
 
 
+def cut_off(run_dir: Path, copy: Path) -> None:
+    """A copy of a run as a kill after its last checkpoint leaves it: for `--resume latest`."""
+    shutil.copytree(run_dir, copy)
+    path = copy / "manifest.json"
+    fields = json.loads(path.read_text("utf-8"))
+    fields |= {"name": copy.name, "status": "running", "hub": None}
+    fields["attempts"][-1] |= {"ended_at": None, "outcome": None, "cause": None}
+    path.write_text(json.dumps(fields), "utf-8")
+
+
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory, hub_env: dict[str, str]) -> Bench:
     folder = tmp_path_factory.mktemp("bench")
     train = f"wm-train --preset demo {SMALL} --name"
     run(f"{train} tiny --publish.repo_id me/tiny", folder, hub_env)
     run(f"{train} lora --model.base me/tiny --model.lora.r 4", folder, hub_env)
+    cut_off(folder / "runs/tiny", folder / "runs/cut")
     settings = "--data runs/tiny/dataset --limit 1 --max-new-tokens 8"
     run(f"wm-eval --model runs/tiny/model {settings} --out evaluation", folder, hub_env, (0, 3))
     for name in ("evaluation-a", "evaluation-b"):
