@@ -58,6 +58,8 @@ def check_options(command: str, given: Mapping[str, str | bool | None]) -> None:
             continue
         if command == "plan" and option == "preset":
             raise ConfigError(f"--preset comes after plan: wm-train plan --preset {value}")
+        if command == "replay" and option != "name":
+            raise ConfigError(f"wm-train replay takes no --{option}: it repeats a run as it was")
         if command in READ_ONLY:
             run = value if option in ("name", "resume") else "NAME"
             raise ConfigError(
