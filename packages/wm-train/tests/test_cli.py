@@ -59,7 +59,10 @@ CASES = {
     "runs by --name": (["runs", "--name", "x"], "wm-train runs takes no --name"),
     "runs with --restart": (["runs", "--restart"], "to look at one: wm-train status NAME"),
     "presets with --resume": (["presets", "--resume", "x"], "wm-train presets takes no --resume"),
-    "replay of a preset": (["replay", "x", "--preset", "demo"], "wm-train replay takes no --preset"),
+    "replay of a preset": (
+        ["replay", "x", "--preset", "demo"],
+        "wm-train replay takes no --preset",
+    ),
     "no section optim": (
         ["--preset", "no-optim.yaml"],
         "preset no-optim.yaml: optim.learning_rate is missing",
