@@ -23,6 +23,7 @@ import wm_publish
 import wm_publish.run
 from wm_manifest import RunManifest, load
 from wm_train import (
+    beginning,
     checkpoints,
     data,
     demo_base,
@@ -59,7 +60,7 @@ class Point:
 
 # In the order in which a run comes to them: one run can be killed at each in turn.
 POINTS = {
-    "before there is a manifest": Point(run, "_first_manifest"),
+    "before there is a manifest": Point(beginning, "_first_manifest"),
     "before the dataset is built": Point(data, "bring"),
     "while the dataset is written": Point(wm_data.folder, "_write_splits"),
     "the dataset is built, not recorded": Point(data, "bring", after=True),

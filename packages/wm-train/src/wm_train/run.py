@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 
 import wm_data
-import wm_score
-from wm_manifest import DatasetUse, ModelRef, RunManifest, Stack, load
+from wm_manifest import DatasetUse, RunManifest, load
 from wm_train import (
     anew,
     base,
@@ -28,13 +25,12 @@ from wm_train import (
     references,
     resume,
     sharing,
-    stack,
     stages,
     summary,
     tracking,
 )
+from wm_train.beginning import Begun, begin
 from wm_train.callbacks import Watch
-from wm_train.checkpoints import step_of
 from wm_train.config import TrainConfig
 from wm_train.divergence import Divergence
 from wm_train.early_stop import EarlyStop
@@ -43,7 +39,6 @@ from wm_train.journal import Journal, read, rewind
 from wm_train.lock import only_one
 from wm_train.progress import Board
 from wm_train.record import RunRecord
-from wm_train.redact import redact_command, redact_fields
 from wm_train.reporting import Reporting
 from wm_train.resume import ResumableEval
 from wm_train.retention import Retention
@@ -86,21 +81,6 @@ def train(
 
 
 @dataclass(frozen=True)
-class Begun:
-    """A run whose record is open: anew, or gone on with."""
-
-    record: RunRecord
-    here: Stack
-    before: RunManifest | None  # of the attempts before this one
-    checkpoint: Path | None
-
-    @property
-    def step(self) -> int:
-        """Of the checkpoint that training goes on from."""
-        return step_of(self.checkpoint) if self.checkpoint else 0
-
-
-@dataclass(frozen=True)
 class Prepared:
     """What there is to train, and on what."""
 
@@ -126,7 +106,7 @@ def _train(
     base.check(config.model)
     if before is not None:
         before = anew.unless_same(config, before, run_dir, console)
-    begun = _begin(config, run_dir, preset, command, console, restart, before)
+    begun = begin(config, run_dir, preset, command, console, restart, before)
     record = begun.record
     journal: Journal | None = None
     tracker: Tracker | None = None
@@ -201,30 +181,6 @@ def _train(
     return manifest
 
 
-def _begin(
-    config: TrainConfig,
-    run_dir: Path,
-    preset: str | None,
-    command: list[str],
-    console: Console,
-    restart: bool,
-    before: RunManifest | None,
-) -> Begun:
-    """Open the run's record; of one that goes on, see first that it is the same run."""
-    # A URL may hold a password.
-    plain: dict[str, Any] = redact_fields(json.loads(config.model_dump_json()))
-    checkpoint = None
-    if before is not None:
-        checkpoint = stages.go_on(config, before, run_dir, restart, console)
-        before = before.model_copy(update={"config": plain})
-    here = stack.here(run_dir, command, before)
-    if before is not None:
-        stack.announce(before, here, console)
-    (run_dir / "config.yaml").write_text(yaml.safe_dump(plain, sort_keys=False), "utf-8")
-    first = before or _first_manifest(config, plain, run_dir, preset, command, here)
-    return Begun(RunRecord(run_dir, first), here, before, checkpoint)
-
-
 def _prepare(config: TrainConfig, run_dir: Path, begun: Begun, console: Console) -> Prepared:
     """Bring the dataset and the base, let the other processes have them, and read the rows."""
     record, before = begun.record, begun.before
@@ -294,34 +250,6 @@ def _fit(trainer: Any, hook: ResumableEval, bar: Board, begun: Begun, console: C
     finally:
         bar.stop()
     return int(outcome.global_step)
-
-
-def _first_manifest(
-    config: TrainConfig,
-    plain: dict[str, Any],
-    run_dir: Path,
-    preset: str | None,
-    command: list[str],
-    here: Stack,
-) -> RunManifest:
-    return RunManifest(
-        name=run_dir.name,
-        status="running",
-        created_at=provenance.utc_now(),
-        command=redact_command(command),
-        preset=preset,
-        config=plain,
-        seed=config.seed,
-        git=here.git,
-        lock_sha256=here.lock_sha256,
-        packages=here.packages,
-        python=here.python,
-        hardware=here.hardware,
-        processes=processes.number(),
-        base=ModelRef(location=config.model.base, revision=config.model.revision),
-        codebook=wm_score.CODEBOOK,
-        output="adapter" if config.model.lora else "model",
-    )
 
 
 def _mfu_per_token(config: TrainConfig, trainer: Any) -> float | None:
