@@ -220,9 +220,12 @@ def test_presets_are_listed(
     assert all(len(line.split()) > 4 for line in lines)
 
 
-def test_the_list_says_which_presets_cannot_be_run() -> None:
-    refused = [name for name in presets.names() if "wm-train refuses" in presets.description(name)]
-    assert refused == [name for name in presets.names() if name.endswith("-full")]
+def test_the_list_says_which_presets_take_several_devices() -> None:
+    several = [name for name in presets.names() if "on 8 GPUs" in presets.description(name)]
+    assert several == [
+        name for name in presets.names() if presets.load(name)["model"].get("sharded")
+    ]
+    assert several == ["qwen3-14b-full", "qwen3-8b-full"]
 
 
 def test_a_bare_command_is_the_default_preset(

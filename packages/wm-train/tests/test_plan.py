@@ -156,11 +156,23 @@ def printed(
     return console.export_text()
 
 
-def test_a_plan_for_several_devices_says_that_it_cannot_be_run() -> None:
+def test_a_plan_of_a_model_in_parts_says_that_one_device_cannot_run_it() -> None:
     config = TrainConfig.model_validate(presets.load("qwen3-8b-full"))
-    made = plan.make(config, devices=8)
-    assert re.search("can be run +NOT yet +sharded by FSDP2", printed(made, config, devices=8))
-    assert "NOT yet" not in printed(made, config)
+    assert re.search("can be run +NO +not on one device", printed(plan.make(config), config))
+    assert "can be run" not in printed(plan.make(config, devices=8), config, devices=8)
+
+
+def test_devices_share_the_weights_of_a_model_in_parts_alone() -> None:
+    fields = presets.load("qwen3-8b-full")
+    config = TrainConfig.model_validate(fields)
+    one, eight = plan.make(config).memory, plan.make(config, devices=8).memory
+    for part in ("weights", "gradients", "optimizer"):
+        assert eight[part] == pytest.approx(one[part] / 8)
+    for part in (estimate.EVALUATION, estimate.GATHERED):  # the main one has a whole model then
+        assert eight[part] == one[part] > 0
+    fields["model"]["sharded"] = False
+    config = TrainConfig.model_validate(fields)
+    assert plan.make(config, devices=8).memory == plan.make(config).memory
 
 
 def test_a_time_is_of_what_the_model_needs() -> None:

@@ -15,10 +15,13 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl.experimental.orpo import ORPOConfig
-from wm_train import references
+from wm_train import processes, references, sharded
+from wm_train.config import ModelConfig
 from wm_train.trainer import WatermarkOrpoTrainer
 
 base, out, scope, contrast, pairs = *sys.argv[1:5], int(sys.argv[5])
+in_parts = ModelConfig(base=base, sharded=len(sys.argv) > 6)
+processes.number()
 
 
 def row(i):
@@ -36,7 +39,7 @@ def row(i):
 
 rows = [row(i) for i in range(96)]
 trainer = WatermarkOrpoTrainer(
-    model=AutoModelForCausalLM.from_pretrained(base),
+    model=AutoModelForCausalLM.from_pretrained(base, **sharded.loading(in_parts)),
     args=ORPOConfig(
         output_dir=out, report_to="none", bf16=False, use_cpu=True, max_steps=4, optim="sgd",
         learning_rate=0.1, per_device_train_batch_size=pairs, save_strategy="no", logging_steps=1,
@@ -50,9 +53,10 @@ trainer = WatermarkOrpoTrainer(
 )
 references.attach(trainer)
 trainer.train()
-if trainer.accelerator.is_main_process:
-    weights = torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
-    torch.save({"weights": weights, "log": trainer.state.log_history}, out + "/result.pt")
+with sharded.whole(trainer.model) as model:
+    if trainer.accelerator.is_main_process:
+        weights = torch.cat([p.detach().flatten() for p in model.parameters()])
+        torch.save({"weights": weights, "log": trainer.state.log_history}, out + "/result.pt")
 """
 
 
@@ -81,19 +85,23 @@ def test_processes_wait_for_each_other_while_one_reads_a_large_dataset(tmp_path:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("parts", [[], ["in parts"]], ids=["whole", "in parts"])
 @pytest.mark.parametrize(
     ("scope", "contrast"), [("answer", "answers"), ("full", "answers"), ("answer", "prompts")]
 )
-def test_two_processes_are_one(base_dir: Path, tmp_path: Path, scope: str, contrast: str) -> None:
+def test_two_processes_are_one(
+    base_dir: Path, tmp_path: Path, scope: str, contrast: str, parts: list[str]
+) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT, "utf-8")
     results = []
     for processes in (1, 2):
         out = tmp_path / f"{processes}"
         out.mkdir()
-        launch = [*LAUNCH, f"--nproc_per_node={processes}"]
+        launch = [*LAUNCH, f"--nproc_per_node={processes}", str(script)]
+        asked = [str(base_dir), str(out), scope, contrast, str(12 // processes), *parts]
         subprocess.run(
-            [*launch, str(script), str(base_dir), str(out), scope, contrast, str(12 // processes)],
+            [*launch, *asked],
             check=True,
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
         )

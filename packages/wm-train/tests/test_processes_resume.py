@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -44,17 +45,23 @@ cli.main()
 NOBODY, ASKED = (-1, 0), -2
 
 
-@pytest.fixture
-def launch(tiny: Callable[..., TrainConfig], tmp_path: Path) -> Callable[..., int]:
+@pytest.fixture(params=["adapter", "all weights in parts"])
+def launch(
+    tiny: Callable[..., TrainConfig], tmp_path: Path, request: pytest.FixtureRequest
+) -> Callable[..., int]:
     """Starts or goes on with a run of two processes, one of which is killed before it saves a step.
 
     Or asked to stop in the evaluation of a step.
     """
+    models: dict[str, Any] = {
+        "adapter": {"lora": {"r": 2, "alpha": 4, "dropout": 0.1}},
+        "all weights in parts": {"sharded": True},
+    }
     config = tiny(
         optim={"steps": STEPS, "batch_size": BATCH_SIZE},
         evaluation={"every": 2},
         checkpoint={"every": 1, "keep": 2},
-        model={"lora": {"r": 2, "alpha": 4, "dropout": 0.1}},
+        model=models[request.param],
         loss={"neutral": {"weight": 2.0}},
     )
     preset, script = tmp_path / "preset.yaml", tmp_path / "script.py"

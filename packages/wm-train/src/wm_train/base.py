@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import wm_data
 from wm_manifest import ModelRef
+from wm_train import processes
 from wm_train.attention import FLEX
 from wm_train.config import LoraConfig, ModelConfig
 from wm_train.data import link_or_copy
@@ -34,6 +35,13 @@ def check(config: ModelConfig) -> None:
     Whether the hub has a base is not asked.
     """
     import torch
+
+    if config.sharded and processes.number() == 1:
+        raise ConfigError(
+            "model.sharded divides the weights over several processes, and there is one; start "
+            "them with a launcher (accelerate launch --num_processes 8 -m wm_train ...) or set it "
+            "to false"
+        )
 
     if not torch.cuda.is_available():
         if config.four_bit:
@@ -63,12 +71,15 @@ def load(
     `location` is where the base is: `config.base` itself, or the folder of a base built here.
     With bfloat16, full training keeps float32 weights under autocast; a LoRA's frozen base needs
     no such master copy and is loaded in bfloat16. On a CPU it stays in float32: there the products
-    of a training step are twice as fast in bfloat16, and attention to a cache is slower.
+    of a training step are twice as fast in bfloat16, and attention to a cache is slower. Of a
+    sharded model each process loads its part, all of them at the same time.
     """
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import hub
+
+    from wm_train import sharded
 
     # Once for both, or the repository may move between them; its models no longer tell theirs.
     resolved: Any = cast(Any, hub).resolve_revision(location, config.revision)
@@ -83,6 +94,7 @@ def load(
             dtype=torch.bfloat16 if half else torch.float32,
             attn_implementation=config.attention,
             **(_four_bit() if config.four_bit else {}),
+            **sharded.loading(config),
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise ConfigError(
@@ -121,6 +133,15 @@ def pinned(config: ModelConfig, recorded: ModelRef) -> ModelConfig:
     if recorded.revision is None:
         return config
     return config.model_copy(update={"revision": recorded.revision})
+
+
+def at_commit(config: ModelConfig, location: str) -> ModelConfig:
+    """The configuration at the commit that its revision names now, for all processes to load."""
+    from transformers.utils import hub
+
+    resolved: Any = cast(Any, hub).resolve_revision(location, config.revision)
+    commit = getattr(resolved, "resolved", None)
+    return config.model_copy(update={"revision": commit}) if commit else config
 
 
 def reference(

@@ -174,12 +174,18 @@ class VerifiedCheckpoints:
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Weights, or the adapter, and tokenizer; no pickle of arguments, as Trainer's writes."""
+        import torch
+
+        from wm_train import sharded
+
         trainer: Any = self
         model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
         # PEFT would ask the hub whether the base's vocabulary was resized.
         extra = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
         folder, main = output_dir or trainer.args.output_dir, trainer.args.should_save
-        model.save_pretrained(folder, state_dict=state_dict, is_main_process=main, **extra)
+        with sharded.whole(model, torch.float32, "cpu") as saved:
+            if saved is not None:
+                saved.save_pretrained(folder, state_dict=state_dict, is_main_process=main, **extra)
         if main:
             trainer.processing_class.save_pretrained(folder)
             (Path(folder) / "README.md").unlink(missing_ok=True)  # PEFT's

@@ -47,8 +47,8 @@ def show_plan(
     device
         rtx-4090, a100-80gb, h100 or h200: says how long it takes and whether it fits.
     devices
-        Number of devices; above 1 it is planned with weights and optimizer sharded over them
-        (FSDP2), which wm-train refuses until a sharded run can be saved and resumed.
+        Number of devices. With model.sharded each keeps a part of weights, gradients and
+        optimizer; without it all of them.
     mfu
         Share of the device's peak that training reaches. Default: 0.05 with a LoRA, 0.1 with all
         weights; measured on an H200 were 0.05 and 0.13.

@@ -66,7 +66,21 @@ class ModelConfig(Section):
     attention: Literal["sdpa", "eager", "flex_attention"] = Field(
         default="sdpa", description="flex_attention skips what a tree's mask hides (CUDA only)"
     )
+    sharded: bool = Field(
+        default=False,
+        description="each process keeps a part of weights, gradients and optimizer (FSDP2); all "
+        "weights are trained, and a launcher starts the processes",
+    )
     lora: LoraConfig | None = Field(default=None, description="train an adapter, not the weights")
+
+    @model_validator(mode="after")
+    def _all_weights_in_parts(self) -> ModelConfig:
+        if self.sharded and self.lora is not None:
+            raise ValueError(
+                "sharded divides weights that are trained, and an adapter's base is frozen and "
+                "fits a device: leave model.lora out, or set sharded to false"
+            )
+        return self
 
     @model_validator(mode="after")
     def _four_bits_under_an_adapter(self) -> ModelConfig:

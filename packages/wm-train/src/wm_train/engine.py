@@ -103,6 +103,7 @@ def _arguments(config: TrainConfig, run_dir: Path, model: PreTrainedModel) -> di
         logging_nan_inf_filter=False,  # a NaN must be seen, not replaced by the last mean
         save_strategy="steps",
         save_steps=config.checkpoint.every,
+        save_only_model=config.model.sharded,  # or Trainer refuses; see sharded.ShardedState
         dataloader_drop_last=True,  # a short last batch would weigh its rows more
         dataloader_pin_memory=torch.cuda.is_available(),
         accelerator_config={"non_blocking": torch.cuda.is_available()},  # what pinning is for

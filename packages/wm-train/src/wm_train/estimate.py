@@ -17,6 +17,7 @@ GIB = 2**30
 FLOAT32, BFLOAT16, NF4 = 4, 2, 0.53  # bytes; NF4 with its doubly quantised scales
 ADAM_STATES = 2
 EVALUATION = "answers in evaluation"
+GATHERED = "gathered for a pass"
 
 
 @dataclass(frozen=True)
@@ -34,27 +35,40 @@ class Load:
 def memory(
     config: TrainConfig, shape: Shape, load: Load, devices: int = 1, device: str = "cuda"
 ) -> dict[str, float]:
-    """GiB on one device, by part; `devices` above 1 shard weights and optimizer as FSDP2 does."""
+    """GiB on the fullest device, by part; `devices` share what `model.sharded` divides."""
     width = BFLOAT16 if config.model.precision == "bfloat16" else FLOAT32
     frozen = shape.parameters if config.model.lora else 0
     learnt = shape.trainable
+    parts_of_each = devices if config.model.sharded else 1
     weights = frozen * weight_bytes(config, device) + learnt * FLOAT32
     if config.model.four_bit:
         weights = shape.body * NF4 + shape.embeddings * BFLOAT16 + learnt * FLOAT32
     tokens = max(min(config.optim.pack_tokens, load.tokens), load.longest)
     parts = {
-        "weights": weights / devices,
-        "gradients": learnt * FLOAT32 / devices,
-        "optimizer": learnt * FLOAT32 * ADAM_STATES / devices,
+        "weights": weights / parts_of_each,
+        "gradients": learnt * FLOAT32 / parts_of_each,
+        "optimizer": learnt * FLOAT32 * ADAM_STATES / parts_of_each,
         "activations": tokens * activations(config, shape, width, device),
         "attention mask": tokens * load.longest,
         "logits": head_bytes(shape, width, trained=not config.model.lora, device=device),
         EVALUATION: evaluation_bytes(config, shape, load, width),
     }
-    if width < weight_bytes(config, device):
-        copied = shape.parameters if devices == 1 else shape.embeddings + 2 * shape.largest
-        parts["weights in bfloat16"] = copied * BFLOAT16
+    if config.model.sharded:
+        parts[GATHERED] = gathered_bytes(shape, width)
+        parts[EVALUATION] += shape.parameters * width  # the main process has a whole model then
+    elif width < weight_bytes(config, device):
+        parts["weights in bfloat16"] = shape.parameters * BFLOAT16
     return {part: size / GIB for part, size in parts.items()}
+
+
+def gathered_bytes(shape: Shape, width: int) -> float:
+    """What sharded layers have whole in a pass: embeddings, head, this layer and the next one.
+
+    And of the largest of them its gradient, and that in float32, in which gradients are summed.
+    """
+    ends = shape.embeddings
+    largest = max(shape.largest, shape.config.vocab_size * shape.config.hidden_size)
+    return (ends + 2 * shape.largest) * width + largest * (width + FLOAT32)
 
 
 def peak(parts: dict[str, float]) -> float:
@@ -69,7 +83,7 @@ def largest_field(parts: dict[str, float]) -> str:
 
 
 def _step(parts: dict[str, float]) -> float:
-    return sum(parts[name] for name in ("activations", "attention mask", "logits"))
+    return sum(parts.get(n, 0) for n in ("activations", "attention mask", "logits", GATHERED))
 
 
 def evaluation_bytes(config: TrainConfig, shape: Shape, load: Load, width: int) -> float:

@@ -14,8 +14,18 @@ from rich.console import Console
 
 import wm_data
 from wm_manifest import RunManifest
-from wm_train import base, engine, examples, preflight, processes, references, resume, sharing
-from wm_train.config import TrainConfig
+from wm_train import (
+    base,
+    engine,
+    examples,
+    preflight,
+    processes,
+    references,
+    resume,
+    sharded,
+    sharing,
+)
+from wm_train.config import ModelConfig, TrainConfig
 from wm_train.divergence import Divergence, DivergenceError
 from wm_train.early_stop import EarlyStop
 from wm_train.errors import DataError
@@ -28,21 +38,27 @@ def follow(config: TrainConfig, run_dir: Path) -> NoReturn:
     """Train with the main process until it ends, and end as it does."""
     stop = Stop()
     with stop.listening():
-        manifest, checkpoint = processes.share((None, None))
+        manifest, checkpoint, wanted = processes.share((None, None, None))
         assert manifest is not None
+        assert wanted is not None
         # The same in all, at one step or of the same rows: the main one says it.
         with suppress(Stopped, DivergenceError, DataError):
-            _train(config, run_dir, manifest, checkpoint, stop)
+            _train(config, run_dir, manifest, checkpoint, wanted, stop)
         sys.exit(processes.hear_end())
 
 
 def _train(
-    config: TrainConfig, run_dir: Path, manifest: RunManifest, checkpoint: Path | None, stop: Stop
+    config: TrainConfig,
+    run_dir: Path,
+    manifest: RunManifest,
+    checkpoint: Path | None,
+    wanted: ModelConfig,
+    stop: Stop,
 ) -> None:
     record = Heard(run_dir, manifest)
     dataset = wm_data.read(run_dir / "dataset")
     location = base.prepare(config.model, run_dir, config.seed)  # it is there already
-    model, tokenizer, _ = base.load(base.pinned(config.model, manifest.base), location)
+    model, tokenizer, _ = base.load(wanted, location)
     longest, size = config.data.max_tokens, config.optim.batch_size
     share = config.loss.neutral.rows()
     train_split = dataset.examples("train")
@@ -55,10 +71,14 @@ def _train(
     sharing.as_before(trainer, manifest)
     preflight.run(config, run_dir, trainer, dataset)
     if checkpoint is not None and resume.complete(checkpoint):
-        record.share()
+        resume.finish_loaded(trainer, checkpoint)
+        hook.evaluate_last(trainer)
     else:
         references.attach(trainer)
         trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    record.share()  # it ended as this one did, and saves what all have
+    with sharded.whole(trainer.model):
+        pass
 
 
 class Heard(RunRecord):
@@ -69,11 +89,15 @@ class Heard(RunRecord):
 
 
 class Waiting(CatchingUp):
-    """Waits where the main process evaluates, and takes over what it found."""
+    """Waits where the main process evaluates, and takes over what it found.
+
+    Of a model in parts it gives its own, so that the main process has all of them.
+    """
 
     def __init__(self, dataset_dir: Path, record: RunRecord, every: int) -> None:
         super().__init__(dataset_dir, every=every, on_report=lambda report: None)
         self._record = record
 
     def _evaluate(self, state: Any, options: Any, kwargs: Any) -> None:
-        self._record.share()
+        with sharded.whole(kwargs["model"]):
+            self._record.share()

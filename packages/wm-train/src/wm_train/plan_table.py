@@ -60,10 +60,11 @@ def table(
     ]
     lines += [(f"memory: {part}", f"{gib:.2f} GiB", "") for part, gib in plan.memory.items()]
     total = estimate.peak(plan.memory)
-    lines.append(("memory in all", f"{total:.1f} GiB", "an estimate, on each device"))
+    where = "the main device" if config.model.sharded else "each device"
+    lines.append(("memory in all", f"{total:.1f} GiB", f"an estimate, on {where}"))
     lines += _on(plan, devices, device, mfu, total)
-    if devices > 1:
-        lines.append(("can be run", "NOT yet", "sharded by FSDP2, which wm-train refuses"))
+    if config.model.sharded and devices == 1:
+        lines.append(("can be run", "NO", "not on one device (model.sharded): give --devices"))
     for line in lines:
         out.add_row(*line)
     return out

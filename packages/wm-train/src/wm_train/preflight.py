@@ -197,8 +197,8 @@ def room(config: TrainConfig, run_dir: Path, trainer: WatermarkOrpoTrainer) -> l
     shape = shapes.measured(trainer.model)
     size = config.optim.batch_size
     load, _ = load_of(trainer.packing, size, cast(Any, trainer.train_dataset).select(range(size)))
-    devices = trainer.accelerator.num_processes if trainer.is_fsdp_enabled else 1
-    parts = estimate.memory(config, shape, load, devices, trainer.accelerator.device.type)
+    devices, kind = trainer.accelerator.num_processes, trainer.accelerator.device.type
+    parts = estimate.memory(config, shape, load, devices, kind)
     step = estimate.peak(parts) - parts["weights"]  # which are in memory by now
     each = estimate.checkpoint_gib(shape)
     has_best = config.early_stop.metric is not None

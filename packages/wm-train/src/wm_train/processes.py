@@ -23,7 +23,7 @@ PATIENCE = timedelta(days=7)  # with a process that lives; one that died is noti
 # In training. NCCL's default is 10 minutes, and each reads a large dataset at its own speed.
 STEP_PATIENCE = timedelta(hours=2)
 LAST_WORD_S = 10.0  # for the others to hear that the main one ends
-SHARDED = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
+SHARDED = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}  # a launcher's
 TRUE = ("1", "true", "yes", "on", "y", "t")  # as accelerate reads them
 MIXED = "ACCELERATE_MIXED_PRECISION"  # what `accelerate launch` asks of a trainer
 
@@ -41,8 +41,8 @@ def _group() -> Any:
     for name, what in SHARDED.items():  # a launcher says so to a process alone, too
         if os.environ.get(name, "").lower() in TRUE:
             raise ConfigError(
-                f"{what} shards the weights, and a sharded run has never been saved and resumed; "
-                f"launch without it, or unset {name}"
+                f"the launcher asks for {what}, and wm-train divides the weights itself where "
+                f"model.sharded says so: launch without it, or unset {name}"
             )
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return None

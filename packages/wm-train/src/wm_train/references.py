@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wm_train import columns, processes
+from wm_train import columns, processes, sharded
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,10 +80,11 @@ def _ask(
 ) -> dict[int, Logps]:
     """The references of all processes, each of which makes its part."""
     mine = shown[processes.rank() :: processes.number()]
+    most = len(shown[:: processes.number()])  # of the process that has the most
     found: dict[int, Logps] = {}
-    for start in _told(range(0, len(mine), TEXTS), len(mine), console):
+    for start in _told(range(0, most, TEXTS), most, console):
         places = mine[start : start + TEXTS]
-        found |= dict(zip(places, _log_probabilities(trainer, places), strict=True))
+        found |= dict(zip(places, _log_probabilities(trainer, places, shown[0]), strict=True))
     for part in processes.gathered(found):
         found |= part
     return found
@@ -133,21 +134,31 @@ def _write(path: Path, of: str, found: Mapping[int, Logps]) -> None:
         staging.unlink(missing_ok=True)
 
 
-def _log_probabilities(trainer: WatermarkOrpoTrainer, places: list[int]) -> list[Logps]:
-    """Of each token of the chosen answers at `places`, in the arithmetic of training."""
+def _log_probabilities(trainer: WatermarkOrpoTrainer, places: list[int], spare: int) -> list[Logps]:
+    """Of each token of the chosen answers at `places`, in the arithmetic of training.
+
+    A pass of a model in parts is made by all processes together: one that has fewer of them fills
+    up with the answer at `spare`.
+    """
     model, data = cast(Any, trainer.model), cast(Any, trainer.train_dataset)
     training: bool = model.training
     model.eval()  # an answer that dropout has touched is not the base's
+    packs = trainer.packing.neutral([data[at] for at in places])
+    if sharded.is_sharded(model):
+        filling, _ = trainer.packing.neutral([data[spare]])[0]
+        packs += [(filling, [])] * (processes.highest(len(packs)) - len(packs))
     found: dict[int, Logps] = {}
     try:
         with torch.no_grad(), trainer.accelerator.autocast():
-            for pack, texts in trainer.packing.neutral([data[at] for at in places]):
+            for pack, texts in packs:
                 pack = pack.to(trainer.accelerator.device)
                 logps = trainer.edge_logps(model, pack)[pack.answer_edges].float().cpu().numpy()
                 ends = pack.answer_lengths.cumsum(0).cpu().numpy()
-                found |= dict(zip(texts, np.split(logps, ends[:-1]), strict=True))
+                if texts:
+                    found |= dict(zip(texts, np.split(logps, ends[:-1]), strict=True))
     finally:
         model.train(training)
+        sharded.let_go(model)
     return [found[number] for number in range(len(places))]
 
 

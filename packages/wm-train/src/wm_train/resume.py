@@ -16,7 +16,7 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from wm_eval import WatermarkEvalCallback
 from wm_manifest import ModelRef, RunManifest, load
-from wm_train import checkpoints, status
+from wm_train import checkpoints, sharded, status
 from wm_train.config import TrainConfig, first_fault
 from wm_train.errors import CheckpointError, ResumeError
 from wm_train.redact import MARK, redact_fields
@@ -168,6 +168,10 @@ class CatchingUp(WatermarkEvalCallback):
         if state.global_step:
             self.on_step_end(args, state, control, **kwargs)  # due there, or not
 
+    def evaluate_last(self, trainer: Any) -> None:
+        """The evaluation of a training that had ended before it was cut off."""
+        self._evaluate(trainer.state, self.final, {"model": trainer.model})
+
 
 class ResumableEval(CatchingUp):
     """Skips evaluations that are done, and goes on with one that was cut off.
@@ -202,18 +206,16 @@ class ResumableEval(CatchingUp):
         self._stop = stop
 
     def _evaluate(self, state: Any, options: Any, kwargs: Any) -> None:
-        step = int(state.global_step)
-        if not self._known(step) and not (self._stop and self._stop.asked):
-            weights = [self.run, f"step {step}", fingerprint(kwargs["model"])]
-            options = {**options, "weights": weights}
-            interruptible = self._stop.evaluating() if self._stop else nullcontext(lambda: None)
-            with self._paused(), interruptible as between:
-                super()._evaluate(state, {**options, "between": between}, kwargs)
-        self._together()
-
-    def evaluate_last(self, trainer: Any) -> None:
-        """The evaluation of a training that had ended before it was cut off."""
-        self._evaluate(trainer.state, self.final, {"model": trainer.model})
+        with sharded.whole(kwargs["model"]) as model:
+            step = int(state.global_step)
+            if not self._known(step) and not (self._stop and self._stop.asked):
+                weights = [self.run, f"step {step}", fingerprint(model)]
+                options = {**options, "weights": weights}
+                interruptible = self._stop.evaluating() if self._stop else nullcontext(lambda: None)
+                with self._paused(), interruptible as between:
+                    all_options = {**options, "between": between}
+                    super()._evaluate(state, all_options, {**kwargs, "model": model})
+            self._together()
 
 
 def fingerprint(model: Any) -> str:
@@ -236,7 +238,8 @@ def finish_loaded(trainer: Any, folder: Path) -> None:
     from transformers import TrainerState
 
     trainer._load_from_checkpoint(str(folder))
-    trainer.model = trainer.accelerator.prepare_model(trainer.model, evaluation_mode=True)
+    if not sharded.is_sharded(trainer.model):
+        trainer.model = trainer.accelerator.prepare_model(trainer.model, evaluation_mode=True)
     trainer.state = TrainerState.load_from_json(str(folder / "trainer_state.json"))
 
 

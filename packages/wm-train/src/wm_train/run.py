@@ -31,7 +31,7 @@ from wm_train import (
 )
 from wm_train.beginning import Begun, begin
 from wm_train.callbacks import Watch
-from wm_train.config import TrainConfig
+from wm_train.config import ModelConfig, TrainConfig
 from wm_train.divergence import Divergence
 from wm_train.early_stop import EarlyStop
 from wm_train.follow import follow
@@ -158,6 +158,7 @@ def _train(
         record.update(steps=steps, train_seconds=seconds)
 
         # ----------------------------------------------------------------------------------- save
+        record.share()  # the others give their parts of the model, if it is in parts
         stages.save(trainer.model, prepared.tokenizer, run_dir, record, tracker)
         # A kill or an early stop may have come before the last ones were drawn.
         reporting.draw(last=True)
@@ -185,8 +186,11 @@ def _prepare(config: TrainConfig, run_dir: Path, begun: Begun, console: Console)
     """Bring the dataset and the base, let the other processes have them, and read the rows."""
     record, before = begun.record, begun.before
     dataset, use = stages.bring_dataset(config, run_dir / "dataset", record, before, console)
-    model, tokenizer = stages.load_base(config, run_dir, record, before)
-    processes.share((record.manifest, begun.checkpoint))  # they read the rows at the same time
+
+    def tell(wanted: ModelConfig) -> None:  # the others read the rows at the same time
+        processes.share((record.manifest, begun.checkpoint, wanted))
+
+    model, tokenizer = stages.load_base(config, run_dir, record, before, tell)
     longest = config.data.max_tokens
     size, share = config.optim.batch_size, config.loss.neutral.rows()
     train_split = dataset.examples("train")

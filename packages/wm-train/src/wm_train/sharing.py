@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from wm_train import columns
+from wm_train import columns, sharded
 from wm_train.attention import FLEX
 from wm_train.errors import first_line
 from wm_train.loss import answer_means
@@ -107,6 +107,8 @@ def computed_in(trainer: WatermarkOrpoTrainer) -> torch.dtype:
     Weights in float32 are compared without autocast: a mistake of a hundredth is seen then, and
     lost in bfloat16. But flex_attention is compiled for a type, and has to be training's.
     """
+    if sharded.is_sharded(trainer.model):
+        return sharded.computed_in(trainer.model)
     dtype: torch.dtype = cast(Any, trainer.model).dtype
     rough = torch.get_float32_matmul_precision() != "highest"  # TF32 has not many more digits
     return torch.bfloat16 if _as_trained(trainer) or (dtype == torch.float32 and rough) else dtype
@@ -149,6 +151,7 @@ def difference(trainer: WatermarkOrpoTrainer, examples: Sequence[Mapping[str, An
                     break
     finally:
         model.train(training)
+        sharded.let_go(model)
     return worst
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,9 +26,10 @@ from wm_train import (
     provenance,
     publishing,
     resume,
+    sharded,
     tracking,
 )
-from wm_train.config import TrainConfig
+from wm_train.config import ModelConfig, TrainConfig
 from wm_train.journal import Journal
 from wm_train.record import RunRecord, dataset_use
 from wm_train.saying import say
@@ -91,12 +93,23 @@ def rows_told(manifest: DatasetManifest) -> str:
 
 
 def load_base(
-    config: TrainConfig, run_dir: Path, record: RunRecord, before: RunManifest | None
+    config: TrainConfig,
+    run_dir: Path,
+    record: RunRecord,
+    before: RunManifest | None,
+    tell: Callable[[ModelConfig], None],
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load the base model and its tokenizer, and record them."""
+    """Load the base model and its tokenizer, and record them.
+
+    The other processes are told which to load: after this one, which finds what is wrong with it,
+    but of a model in parts each loads its own at the same time.
+    """
     location = base.prepare(config.model, run_dir, config.seed)
     begun = before if before is not None and before.tokenizer_sha256 is not None else None
     wanted = base.pinned(config.model, begun.base) if begun else config.model
+    if wanted.sharded:
+        wanted = base.at_commit(wanted, location)
+        tell(wanted)
     model, tokenizer, revision = base.load(wanted, location)
     reference = base.reference(model, location, revision, run_dir)
     weights = weights_sha256(Path(location))  # None of a hub id, which has its commit
@@ -108,6 +121,8 @@ def load_base(
     # Nothing is told offline: what the first attempt was told stays.
     licence = base.license_of(location) or (begun.base_license if begun else None)
     record.update(base=reference, base_license=licence, base_weights_sha256=weights, **tokens)
+    if not wanted.sharded:
+        tell(base.pinned(config.model, reference))
     return model, tokenizer
 
 
@@ -151,8 +166,11 @@ def save(
     tracker: Tracker,
 ) -> None:
     """Write the result, record its files, and give an adapter to W&B."""
+    import torch
+
     folder = run_dir / record.manifest.output
-    engine.save(model, tokenizer, folder)
+    with sharded.whole(model, torch.float32, "cpu") as result:  # all there is, for the disk
+        engine.save(result, tokenizer, folder)
     for path in (*(p for p in folder.rglob("*") if p.is_file()), folder):
         checkpoints.force(path)  # before a manifest that says "finished"
     files = provenance.file_refs(folder, run_dir)

@@ -28,13 +28,14 @@ from wm_train.logps import chunk_on
 from wm_train.meter import Meter
 from wm_train.packing import TASKS, Pack, Packing
 from wm_train.sampler import TwinSampler
+from wm_train.sharded import ShardedState, is_sharded
 from wm_train.step_loss import Contrast, Scope, StepLoss
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
-class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
+class WatermarkOrpoTrainer(ShardedState, VerifiedCheckpoints, ORPOTrainer):
     """ORPO on tokenised pairs of two tasks (columns as `wm_train.examples` makes them).
 
     Differs from TRL's in: the likelihood term runs over the answer alone (`nll_scope="full"` gives
@@ -82,6 +83,8 @@ class WatermarkOrpoTrainer(VerifiedCheckpoints, ORPOTrainer):
             *args, data_collator=self._collate, train_dataset=pairs.select([0]), **kwargs
         )
         self.train_dataset = pairs
+        if is_sharded(model):
+            self.args.save_only_model = False  # ShardedState saves what Trainer would not
         # What autocast is for: by the arguments, or by TRL's own around a quantised base.
         self._half = bool(self.args.bf16) or self._peft_has_been_casted_to_bf16
         if self._peft_has_been_casted_to_bf16:
