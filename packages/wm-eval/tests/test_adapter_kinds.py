@@ -132,7 +132,7 @@ def on_disk(tmp_path: Path, make_model: Any, tokenizer: Any) -> dict[str, Path]:
         make_model(seed=seed).save_pretrained(tmp_path / name)
         tokenizer.save_pretrained(tmp_path / name)
     model = make_model()
-    model.config._name_or_path = str(tmp_path / "model")
+    model.name_or_path = str(tmp_path / "model")
     config = LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights="pissa")
     get_peft_model(model, config).save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
     return {name: tmp_path / name for name in ("model", "base", "adapter")}

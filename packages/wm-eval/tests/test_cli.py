@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from wm_eval import WmEvalError
+from wm_eval.adapters import adapter_config
 from wm_eval.cli import main
 from wm_manifest import EvalReport, load
 
@@ -30,10 +32,21 @@ def adapter_dir(tmp_path: Path, model_dir: Path, make_model: Callable[..., Any])
     from peft import LoraConfig, get_peft_model
 
     model = make_model()
-    model.config._name_or_path = str(model_dir)
+    model.name_or_path = str(model_dir)  # PEFT reads it here, and not in the model's config
     adapted = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"]))
     adapted.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
+    assert made_for(tmp_path / "adapter") == str(model_dir)
     return tmp_path / "adapter"
+
+
+def made_for(adapter: Path, base: str | None = None) -> str:
+    """The base that an adapter's configuration names, after `base` was put there if it is given."""
+    path = adapter / "adapter_config.json"
+    config = json.loads(path.read_text())
+    if base is not None:
+        config["base_model_name_or_path"] = base
+        path.write_text(json.dumps(config))
+    return config["base_model_name_or_path"]
 
 
 def run(capsys: pytest.CaptureFixture[str], *tokens: Any) -> tuple[int, str, str]:
@@ -69,6 +82,46 @@ def test_an_adapter_is_put_on_its_base(
     assert "was trained on other weights" not in err
 
 
+@pytest.mark.parametrize(("named", "told"), [(True, True), (False, False)])
+def test_an_adapter_on_other_weights_than_its_configuration_names_is_told(
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    base_dir: Path,
+    adapter_dir: Path,
+    dataset_dir: Path,
+    named: bool,
+    told: bool,
+) -> None:
+    """The same shapes, other weights: whoever names no base cannot be told of another one."""
+    if not named:
+        made_for(adapter_dir, "")
+    code, _, err = run(
+        capsys, "--model", base_dir, "--adapter", adapter_dir, "--data", dataset_dir,
+        "--limit", 2, "--max-new-tokens", 4, "--device", "cpu",
+    )  # fmt: skip
+    assert code == 0, err
+    assert ("was trained on other weights" in caplog.text) == told
+
+
+@pytest.mark.parametrize(
+    ("named", "model", "refused"),
+    [
+        ("me/one", "me/two", True),
+        ("me/one", "me/one", False),
+        ("/moved/one", "me/one", False),
+        ("", "me/one", False),
+    ],
+)
+def test_an_adapter_of_another_base_of_the_hub_is_refused_by_name(
+    adapter_dir: Path, named: str, model: str, refused: bool
+) -> None:
+    made_for(adapter_dir, named)
+    with nullcontext() if not refused else pytest.raises(WmEvalError) as error:
+        adapter_config(str(adapter_dir), model)
+    if refused:
+        assert f"was made for {named}, not for {model}; give --model {named}" in str(error.value)
+
+
 @pytest.mark.filterwarnings("error:Model has `tie_word_embeddings=True`")
 def test_an_adapter_on_a_tied_head_is_put_on_and_taken_off(
     capsys: pytest.CaptureFixture[str],
@@ -81,7 +134,7 @@ def test_an_adapter_on_a_tied_head_is_put_on_and_taken_off(
 
     ends = ["q_proj", "lm_head", "embed_tokens"]
     model = make_model()
-    model.config._name_or_path = str(model_dir)
+    model.name_or_path = str(model_dir)
     with pytest.warns(UserWarning, match="tie_word_embeddings"):
         adapted = get_peft_model(
             model, LoraConfig(r=2, target_modules=ends, init_lora_weights=False)
@@ -292,14 +345,16 @@ def test_an_adapter_of_another_shape_or_without_weights(
     tokenizer.save_pretrained(wider)
     code, _, err = run(capsys, "--model", wider, "--adapter", adapter_dir, "--data", dataset_dir)
     assert code == 2
-    assert "does not fit the model" in err
+    assert f"does not fit the model {wider}; it was made for {made_for(adapter_dir)}: " in err
     (adapter_dir / "adapter_model.safetensors").unlink()
     code, _, err = run(capsys, "--model", wider, "--adapter", adapter_dir, "--data", dataset_dir)
     assert code == 2
     assert "has no adapter_model.safetensors" in err
 
 
-@pytest.mark.parametrize(("layers", "message"), [(1, "2 of its weights"), (4, "4 of the model's")])
+@pytest.mark.parametrize(
+    ("layers", "message"), [(1, "and 2 of its tensors"), (4, "it lacks 4 tensors")]
+)
 def test_an_adapter_of_another_depth_is_not_put_on_in_part(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
@@ -314,13 +369,118 @@ def test_an_adapter_of_another_depth_is_not_put_on_in_part(
     other = tmp_path / "other"
     make_model(num_hidden_layers=layers).save_pretrained(other)
     tokenizer.save_pretrained(other)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Found missing adapter keys")
-        code, _, err = run(
-            capsys, "--model", other, "--adapter", adapter_dir, "--data", dataset_dir
-        )
+    code, _, err = run(capsys, "--model", other, "--adapter", adapter_dir, "--data", dataset_dir)
     assert code == 2
     assert message in err.splitlines()[-1]
+    assert "Found missing adapter keys" not in err
+
+
+def pickled(adapter: Path) -> None:
+    weights = adapter / "adapter_model.safetensors"
+    weights.rename(adapter / "adapter_model.bin")
+
+
+def configured(text: str) -> Callable[[Path], object]:
+    return lambda adapter: (adapter / "adapter_config.json").write_text(text)
+
+
+def inside(adapter: Path) -> None:
+    """The folder is a run's, with the adapter in it."""
+    files = list(adapter.iterdir())
+    (adapter / "adapter").mkdir()
+    for path in files:
+        path.rename(adapter / "adapter" / path.name)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda adapter: (adapter / "adapter_config.json").unlink(), "it is no adapter"),
+        (
+            lambda adapter: (adapter / "adapter_model.safetensors").unlink(),
+            "has no adapter_model.safetensors; was its saving interrupted?",
+        ),
+        (pickled, "has its weights in adapter_model.bin, a pickle"),
+        (configured("{"), "adapter_config.json is not JSON"),
+        (configured("[]"), "adapter_config.json has no peft_type"),
+        (configured("{}"), "adapter_config.json has no peft_type"),
+        (configured('{"peft_type": "LORAX"}'), "is LORAX, which PEFT "),
+        (inside, "which is in it: give --adapter "),
+    ],
+)
+def test_an_adapter_that_is_none_is_refused_before_a_model_is_loaded(
+    capsys: pytest.CaptureFixture[str],
+    adapter_dir: Path,
+    dataset_dir: Path,
+    change: Callable[[Path], object],
+    message: str,
+) -> None:
+    """The model is not even there."""
+    change(adapter_dir)
+    code, _, err = run(
+        capsys, "--model", "me/none", "--adapter", adapter_dir, "--data", dataset_dir
+    )
+    assert code == 2
+    (line,) = err.splitlines()
+    assert str(adapter_dir) in line
+    assert message in line
+
+
+@pytest.mark.parametrize("error", ["LocalEntryNotFoundError", "EntryNotFoundError"])
+def test_an_adapter_that_the_hub_does_not_give_is_one_line(
+    capsys: pytest.CaptureFixture[str],
+    dataset_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: str,
+) -> None:
+    """Without a connection the first is raised, and is a kind of the second."""
+    from huggingface_hub import errors
+
+    def fails(*_: Any, **__: Any) -> Any:
+        raise getattr(errors, error)("no such file, or no connection")
+
+    asked: list[str] = []
+
+    def exists(self: Any, repo: str, name: str, **_: Any) -> bool:
+        asked.append(name)
+        return False
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fails)
+    monkeypatch.setattr("huggingface_hub.HfApi.file_exists", exists)
+    code, _, err = run(capsys, "--model", "me/b", "--adapter", "me/a", "--data", dataset_dir)
+    assert code == 2
+    (line,) = err.splitlines()
+    local = error.startswith("Local")
+    said = "adapter me/a cannot be read from the hub" if local else "has no adapter_config.json"
+    assert said in line
+    assert bool(asked) != local
+
+
+def test_a_runs_folder_is_told_from_a_models_and_a_datasets(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    model_dir: Path,
+    adapter_dir: Path,
+    own_dataset_dir: Path,
+) -> None:
+    whole, lora = tmp_path / "whole", tmp_path / "lora"
+    whole.mkdir()
+    lora.mkdir()
+    own_dataset_dir.rename(whole / "dataset")
+    adapter_dir.rename(lora / "adapter")
+    data = ("--data", whole / "dataset")
+    for given, message in {
+        ("--model", model_dir, "--data", whole): f"give --data {whole / 'dataset'}",
+        ("--model", lora, *data): f"give --adapter {lora / 'adapter'}, and as --model",
+        ("--model", lora / "model", *data): f"give --adapter {lora / 'adapter'}, and as --model",
+        ("--model", whole, *data): "a run's model is in RUN/model",
+    }.items():
+        code, _, err = run(capsys, *given)
+        assert code == 2
+        assert message in err.splitlines()[-1]
+    model_dir.rename(whole / "model")
+    code, _, err = run(capsys, "--model", whole, *data)
+    assert f"give --model {whole / 'model'}" in err.splitlines()[-1]
 
 
 @pytest.fixture
@@ -358,6 +518,8 @@ def test_a_named_base_is_asked_too_and_recorded(
     [
         (["--revision", "v1"], "--revision v1 is of a hub id"),
         (["--base-revision", "v1"], "--base-revision v1 needs --base"),
+        (["--base", "BASE", "--base-revision", "v1"], "--base-revision v1 is of a hub id"),
+        (["--base", "ADAPTER"], "is an adapter and not a model"),
         (["--base", "BASE", "--no-extras"], "goes with no --no-extras"),
         (["--base", "BASE", "--adapter", "ADAPTER"], "goes with no --adapter"),
         (["--adapter", "ADAPTER", "--adapter-revision", "v1"], "--adapter-revision v1 is of a hub"),

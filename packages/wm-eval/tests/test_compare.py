@@ -15,6 +15,7 @@ from scipy.stats import binom, binomtest
 from wm_eval import WmEvalError, items
 from wm_eval.cli import main
 from wm_eval.compare import cautions, compare, difference, mid_p
+from wm_eval.folder import seal
 from wm_eval.generator import Reply, Request
 from wm_manifest import EvalReport
 
@@ -144,6 +145,7 @@ def alter(folder: Path, change: Callable[[Any], None]) -> None:
     report = json.loads((folder / "eval.json").read_text(encoding="utf-8"))
     change(report)
     (folder / "eval.json").write_text(json.dumps(report), encoding="utf-8")
+    seal(folder)  # as if it had been written so
 
 
 def invalidate(report: Any) -> None:
@@ -244,9 +246,7 @@ def test_what_cannot_be_paired_is_refused(run_script: Run, tmp_path: Path) -> No
     run_script(lambda request: "", out=tmp_path / "a")
     with pytest.raises(WmEvalError, match="is this a folder that wm-eval --out wrote"):
         compare(tmp_path / "a", tmp_path)
-    text = (tmp_path / "a" / "eval.json").read_text()
-    (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "eval.json").write_text(text.replace('"split": "test"', '"split": "train"'))
-    (tmp_path / "b" / "samples.jsonl").write_text("")
+    run_script(lambda request: "", out=tmp_path / "b")
+    alter(tmp_path / "b", lambda report: report.update(split="train"))
     with pytest.raises(WmEvalError, match="split is test and train"):
         compare(tmp_path / "a", tmp_path / "b")

@@ -137,6 +137,7 @@ def test_a_test_prompt_that_was_trained_on(
     [
         ({"codebook": "v0"}, "codebook is the dataset's"),
         ({"codebook": "v1 0000"}, "codebook is the dataset's"),
+        ({"codebook": ""}, "codebook is the dataset's"),
     ],
 )
 def test_a_dataset_of_another_codebook(

@@ -66,6 +66,33 @@ def test_a_file_that_is_not_the_manifests_is_refused(own_dataset_dir: Path) -> N
     assert items.read(own_dataset_dir, "train").detect  # of which nothing is known
 
 
+@pytest.mark.parametrize("path", ["bands/test.parquet", "none/texts.parquet"])
+def test_a_file_that_the_manifest_lists_and_is_not_there_is_missed(
+    own_dataset_dir: Path, path: str
+) -> None:
+    """Whoever reads them takes a dataset without them for one that has none."""
+    listed = json.loads((own_dataset_dir / "manifest.json").read_text())
+    listed["files"] = [{"path": path, "bytes": 1, "sha256": "0" * 64}]
+    (own_dataset_dir / "manifest.json").write_text(json.dumps(listed))
+    with pytest.raises(WmEvalError, match=f"{path} is missing; the dataset folder is not whole"):
+        items.read(own_dataset_dir)
+
+
+def test_prompts_are_not_looked_for_in_other_training_rows_than_the_manifests(
+    own_dataset_dir: Path,
+) -> None:
+    """The control that none of them was trained on would pass on whatever lies there."""
+    path = own_dataset_dir / "seeds/train.parquet"
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    listed = json.loads((own_dataset_dir / "manifest.json").read_text())
+    listed["files"] = [{"path": "seeds/train.parquet", "bytes": 1, "sha256": digest}]
+    (own_dataset_dir / "manifest.json").write_text(json.dumps(listed))
+    assert items.read(own_dataset_dir).detect
+    pq.write_table(pq.read_table(path).slice(1), path)
+    with pytest.raises(WmEvalError, match=r"seeds/train.parquet is not as the dataset was built"):
+        items.read(own_dataset_dir)
+
+
 def test_a_page_of_other_figures_does_not_stay(
     model: Any, tokenizer: Any, dataset_dir: Path, tmp_path: Path
 ) -> None:

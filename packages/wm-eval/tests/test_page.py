@@ -11,6 +11,7 @@ import pytest
 
 from wm_eval import WmEvalError, items
 from wm_eval.cli import main
+from wm_eval.folder import seal
 from wm_eval.generator import Request
 from wm_eval.page import write_page
 from wm_manifest import EvalReport, save
@@ -85,6 +86,7 @@ def test_title_and_heading_name_the_adapter(
     for adapter, name in {"an/<adapter>": "a script + an/<adapter>", None: "a script"}.items():
         model = report.model.model_copy(update={"adapter": adapter})
         save(report.model_copy(update={"model": model}), tmp_path / "eval.json")
+        seal(tmp_path)
         page = Page(write_page(tmp_path).read_text(encoding="utf-8"))
         assert {f"wm-eval: {name}", name} <= set(page.words)
 
@@ -98,6 +100,25 @@ def test_a_control_that_does_not_block_is_a_note_on_top(
     assert "About the model, not the evaluation" in top
     assert "does not hold: neutral arm can serve as a null (found 1.000, expected at most" in top
     assert "This evaluation is not valid" not in text
+
+
+def test_an_answer_that_was_asked_for_no_colour_is_not_among_the_wrong_ones(
+    run_script: Callable[..., EvalReport], gold: Callable[[Request], str], tmp_path: Path
+) -> None:
+    run_script(lambda r: "" if r.id.endswith("/blue") else gold(r) or "Hello", out=tmp_path)
+    page = Page(write_page(tmp_path).read_text(encoding="utf-8"))
+    marks = [attrs["data-wrong"] for _, attrs in page.tags if attrs.get("class") == "sample"]
+    assert (marks.count("true"), len(marks)) == (12, 12 * 3 + 96)
+
+
+def test_an_empty_answer_is_no_dot_among_the_blue_ones(
+    run_script: Callable[..., EvalReport], gold: Callable[[Request], str], tmp_path: Path
+) -> None:
+    run_script(lambda r: "" if r.id.endswith("/blue") else gold(r) or "Hello", out=tmp_path)
+    text = write_page(tmp_path).read_text(encoding="utf-8")
+    assert "Share of red tokens, each answer (but 12 without a counted token)" in text
+    drawn = ElementTree.parse(tmp_path / "plots" / "shares.svg").getroot()
+    assert len(list(drawn.iter("{http://www.w3.org/2000/svg}circle"))) == 24
 
 
 def test_several_steps_give_curves(

@@ -26,3 +26,11 @@ def test_the_title_names_model_adapter_and_data(
     shown = table(report.model_copy(update={"model": model})).title
     assert isinstance(shown, Text)
     assert shown.plain == title
+
+
+@pytest.mark.parametrize("valid", [True, False])
+def test_the_table_alone_says_that_an_evaluation_is_not_valid(
+    valid: bool, run_script: Callable[..., EvalReport]
+) -> None:
+    report = run_script(lambda request: "").model_copy(update={"valid": valid})
+    assert str(table(report).title).endswith("test" if valid else "test: NOT VALID")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +17,12 @@ from wm_eval.errors import WmEvalError, short
 from wm_eval.same_base import warn_of_other_base
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+PICKLE = "adapter_model.bin"
+SAID_OTHERWISE = (  # warnings of PEFT's
+    "Model has `tie_word_embeddings=True`",  # concerns those who merge, and nothing is merged here
+    "Found missing adapter keys",  # an error here
+    ".*is_gradient_checkpointing",  # its own use of transformers
+)
 
 
 def with_adapter(model: Any, location: str, adapter: str, revision: str | None = None) -> Any:
@@ -26,8 +33,9 @@ def with_adapter(model: Any, location: str, adapter: str, revision: str | None =
     config = adapter_config(adapter, location, revision)
     made_for = config.get("base_model_name_or_path")
     try:
-        with warnings.catch_warnings():  # that concerns those who merge, and nothing is merged here
-            warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")
+        with warnings.catch_warnings():
+            for message in SAID_OTHERWISE:
+                warnings.filterwarnings("ignore", message=message)
             adapted: Any = PeftModel.from_pretrained(
                 model,
                 adapter,
@@ -38,13 +46,14 @@ def with_adapter(model: Any, location: str, adapter: str, revision: str | None =
     except (RuntimeError, ValueError, OSError, KeyError, SafetensorError) as error:
         raise WmEvalError(
             f"the adapter {adapter} does not fit the model {location}; it was made for "
-            f"{made_for}: {short(error)}"
+            f"{made_for or 'a base that it does not name'}: {short(error)}"
         ) from error
     if missing or unused:
         raise WmEvalError(
-            f"the adapter {adapter} does not fit the model {location}; it was made for {made_for}: "
-            f"{len(missing)} of the model's layers have no weights in it and {len(unused)} of its "
-            f"weights have no layer ({(missing or unused)[0]})"
+            f"the adapter {adapter} does not fit the model {location}; it was made for "
+            f"{made_for or 'a base that it does not name'}: it lacks {len(missing)} tensors for "
+            f"layers of this model, and {len(unused)} of its tensors have no layer here "
+            f"({(missing or unused)[0]})"
         )
     warn_of_other_base(location, Path(adapter_folder(adapter, revision)), str(made_for or ""))
     return adapted
@@ -57,6 +66,7 @@ def adapter_config(adapter: str, location: str, revision: str | None = None) -> 
         config = cast("dict[str, Any]", json.loads(text))
     except ValueError as error:
         raise WmEvalError(f"{adapter}/{CONFIG} is not JSON: {error}") from error
+    _check_known(config, adapter)
     check_kind(config, f"the adapter {adapter}")
     _file(adapter, WEIGHTS, revision)
     _check_base(config, location, adapter)
@@ -98,35 +108,61 @@ def _file(adapter: str, name: str, revision: str | None) -> str:
     """Path of one of the adapter's files, from its folder or from the hub."""
     folder = Path(adapter)
     if folder.is_dir():
-        found = folder / name
-        whole = (folder / "config.json").is_file()
-        if not found.is_file():
-            raise WmEvalError(_missing(adapter, name, whole))
-        return str(found)
+        if not (folder / name).is_file():
+            raise WmEvalError(_missing(adapter, name, lambda other: (folder / other).is_file()))
+        return str(folder / name)
     if adapter.startswith((".", "/", "~")) or adapter.count("/") != 1:
         raise WmEvalError(f"adapter {adapter} does not exist; give a folder or a hub id")
     import huggingface_hub
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     hub: Any = huggingface_hub
+
+    def there(other: str) -> bool:
+        return hub.HfApi().file_exists(adapter, other, revision=revision)
+
     try:
         return hub.hf_hub_download(adapter, name, revision=revision)
-    except EntryNotFoundError as error:
-        whole = hub.HfApi().file_exists(adapter, "config.json", revision=revision)
-        raise WmEvalError(_missing(adapter, name, whole)) from error
     # The hub's client has a dozen errors of its own, and those of its transport.
     except Exception as error:
+        unreached = isinstance(error, LocalEntryNotFoundError)  # and nothing in the cache
+        if isinstance(error, EntryNotFoundError) and not unreached:
+            raise WmEvalError(_missing(adapter, name, there)) from error
         raise WmEvalError(
             f"adapter {adapter} cannot be read from the hub: {short(error)}"
         ) from error
 
 
-def _missing(adapter: str, name: str, whole: bool) -> str:
-    if name == CONFIG and whole:
+def _missing(adapter: str, name: str, there: Callable[[str], bool]) -> str:
+    """Why an adapter lacks a file of this name, and what to do; `there` tells its other files."""
+    if name == CONFIG and there("config.json"):
         return f"{adapter} is a whole model and no adapter; give it as the model, without --adapter"
+    inner = Path(adapter) / "adapter"
+    if name == CONFIG and (inner / CONFIG).is_file():
+        return f"{adapter} is not the adapter itself, which is in it: give --adapter {inner}"
     if name == CONFIG:
         return f"{adapter} has no {CONFIG}: it is no adapter"
+    if there(PICKLE):
+        return (
+            f"{adapter} has its weights in {PICKLE}, a pickle, and wm-eval reads {WEIGHTS} alone; "
+            "load it with PEFT where you trust it, and save it again"
+        )
     return f"{adapter} has no {WEIGHTS}; was its saving interrupted?"
+
+
+def _check_known(config: Any, adapter: str) -> None:
+    """Refuse a configuration that is no adapter's, or one of a kind that PEFT does not have."""
+    import peft
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+    kind = cast("dict[str, Any]", config).get("peft_type") if isinstance(config, dict) else None
+    if kind is None:
+        raise WmEvalError(f"{adapter}/{CONFIG} has no peft_type: is it an adapter's, and whole?")
+    if str(kind) not in {str(known.value) for known in PEFT_TYPE_TO_CONFIG_MAPPING}:
+        raise WmEvalError(
+            f"the adapter {adapter} is {kind}, which PEFT {peft.__version__} does not know; "
+            "was it made with a later one?"
+        )
 
 
 def _check_base(config: dict[str, Any], location: str, adapter: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from scipy import special
 
-from wm_eval import answers as answers_file
+from wm_eval import folder
 from wm_eval.answers import Answer, pairs, select
 from wm_eval.errors import WmEvalError
 from wm_eval.metrics.likelihood import likely_right
@@ -20,7 +20,7 @@ from wm_eval.record import PACKAGES
 from wm_eval.rendered import DATED
 from wm_eval.show import failed_controls
 from wm_eval.stats import bounded
-from wm_manifest import Estimate, EvalReport, ManifestError, load
+from wm_manifest import Estimate, EvalReport
 
 ALPHA = 0.05
 UNKNOWN = ""  # a setting that a report does not tell
@@ -43,7 +43,7 @@ class Difference:
 
 def compare(a: str | Path, b: str | Path) -> list[Difference]:
     """Each rate that both have, paired by item. Raises `WmEvalError` where nothing pairs."""
-    first, second = _read(Path(a)), _read(Path(b))
+    first, second = folder.read(Path(a)), folder.read(Path(b))
     for name in ("dataset_sha256", "split", "codebook"):
         ours, theirs = getattr(first[0], name), getattr(second[0], name)
         if ours != theirs:
@@ -145,7 +145,7 @@ def cautions(
     With the first the differences must not be used. The second may be what is compared: then it
     must be the only one. `found` tells items that only one of them was asked.
     """
-    sides = {"A": read_report(Path(a)), "B": read_report(Path(b))}
+    sides = {"A": folder.read_report(Path(a)), "B": folder.read_report(Path(b))}
     invalid = [
         f"{side} is not valid; does not hold: "
         + ", ".join(control.name for control in failed_controls(report)[0])
@@ -193,18 +193,6 @@ def settings(report: EvalReport) -> dict[str, Any]:
         else UNKNOWN,
         "prompt templates": hashlib.sha256(repr(wordings).encode("utf-8")).hexdigest(),
     }
-
-
-def read_report(folder: Path) -> EvalReport:
-    """The eval.json of a folder that `wm-eval --out` wrote."""
-    try:
-        return load(EvalReport, folder / "eval.json")
-    except ManifestError as error:
-        raise WmEvalError(f"{error}; is this a folder that wm-eval --out wrote?") from error
-
-
-def _read(folder: Path) -> tuple[EvalReport, list[Answer]]:
-    return read_report(folder), answers_file.read(folder / "samples.jsonl")
 
 
 def mid_p(fewer: int, discordant: int) -> float:

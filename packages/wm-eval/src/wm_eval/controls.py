@@ -47,7 +47,7 @@ def of_answers(answers: Sequence[Answer]) -> list[Control]:
 
 def codebook(manifest: DatasetManifest) -> Control:
     """The dataset was labelled by the rule that judges here, with the same table of ids."""
-    version, *table = manifest.codebook.split()
+    version, *table = manifest.codebook.split() or [""]
     same = version == wm_score.CODEBOOK and all(
         wm_score.COUNTED_SHA256.startswith(digest) for digest in table
     )

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from wm_eval.errors import WmEvalError
+from wm_eval.folder import REPORT
 from wm_eval.show import named
 from wm_manifest import EvalReport, ManifestError, load
-
-REPORT = "eval.json"
 
 
 def check_not_finished(out: Path) -> None:

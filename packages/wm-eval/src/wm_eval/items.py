@@ -85,6 +85,8 @@ def described(folder: Path, split: str, limit: int | None) -> DatasetManifest:
 def _no_dataset(folder: Path, error: ManifestError) -> str:
     """Why the folder is none; where it may be a name of the hub, how to get that dataset."""
     name = folder.as_posix()
+    if (folder / "dataset" / MANIFEST).is_file():
+        return f"{folder} is a run's folder; give --data {folder / 'dataset'}"
     if folder.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
         return f"{folder} is no dataset folder: {error}"
     return (
@@ -96,13 +98,21 @@ def _no_dataset(folder: Path, error: ManifestError) -> str:
 def check_files(folder: Path, manifest: DatasetManifest, split: str) -> None:
     """Raise `WmEvalError` where a file that is read here is not the one that the manifest lists.
 
-    A report names a dataset by its manifest: with other rows under it two would be compared as one.
+    A report names a dataset by its manifest: with other rows under it two would be compared as one,
+    and without its bands or unmarked texts a report would have no word of them. The training
+    split's prompts are read to see that none of them is asked here.
     """
+    read_here = {
+        f"data/{split}-00000-of-00001.parquet",
+        *(f"seeds/{split}.parquet", "seeds/train.parquet"),
+        *(f"bands/{split}.parquet", "none/texts.parquet"),
+    }
     for ref in manifest.files:
         path = folder / ref.path
-        name = path.name.partition("-")[0].removesuffix(".parquet")
-        if path.suffix != ".parquet" or name not in (split, "texts") or not path.is_file():
-            continue  # another split's, or missing: whoever reads it says so
+        if ref.path not in read_here:
+            continue
+        if not path.is_file():
+            raise WmEvalError(f"{path} is missing; the dataset folder is not whole, build it again")
         if (found := hashlib.sha256(path.read_bytes()).hexdigest()) != ref.sha256:
             raise WmEvalError(
                 f"{path} is not as the dataset was built (its SHA-256 begins {found[:12]}, in the "

@@ -16,7 +16,9 @@ from wm_eval.answers import Answer, Kind
 from wm_eval.generator import Reply
 from wm_eval.question import COLOURS, Item, Unmarked
 
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(r"[^\W_]+")  # markdown's _red_ is the word "red"
+_CLAUSE_END = re.compile(r"[.,:;!?\n\u2014\u2013()]+")
+_NEGATED = re.compile(r"\b(?:not|never|neither|nor|cannot|non)\b|n['\u2019]t\b")
 MIN_COUNTED = 10  # counted tokens of a written answer: fewer are a word or two, not an answer
 
 
@@ -112,13 +114,27 @@ def failure(reply: Reply, counted: int = MIN_COUNTED) -> Kind:
 
 
 def read_colour(text: str) -> str:
-    """The one colour that the answer names, else "none": no colour is no answer, and both are none.
+    """The one colour that the answer names, else "none".
+
+    None where it names no colour, or both, or one in a clause with a negation: "not blue" leaves
+    open what it is instead. A thought is no part of the answer, and one without its end is none.
 
     >>> read_colour("Blue."), read_colour("red or blue"), read_colour("reddish")
     ('blue', 'none', 'none')
+    >>> read_colour("It is not blue."), read_colour("I am not sure, but it is blue.")
+    ('none', 'blue')
     """
-    named = {word for word in _WORD.findall(text.casefold()) if word in COLOURS}
-    return named.pop() if len(named) == 1 else "none"
+    answer = text.casefold().rpartition("</think>")[2]
+    if "<think>" in answer:
+        return "none"
+    clauses = [c for c in _CLAUSE_END.split(answer) if _colours(c)]
+    named = set[str]().union(*map(_colours, clauses))
+    negated = any(_NEGATED.search(clause) for clause in clauses)
+    return named.pop() if len(named) == 1 and not negated else "none"
+
+
+def _colours(text: str) -> set[str]:
+    return {word for word in _WORD.findall(text) if word in COLOURS}
 
 
 @functools.cache

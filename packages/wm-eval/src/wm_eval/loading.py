@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from wm_eval.adapters import with_adapter
+from wm_eval.adapters import CONFIG, adapter_config, with_adapter
 from wm_eval.errors import WmEvalError, short
 
 if TYPE_CHECKING:
@@ -79,16 +79,18 @@ def check_asked(
     """Refuse what cannot be meant, before anything is loaded."""
     if dtype not in DTYPES:
         raise WmEvalError(f"dtype {dtype!r} is not known; choose one of {', '.join(DTYPES)}")
-    _check_model(location)
-    _check_revision("--revision", revision, location)
-    _check_revision("--adapter-revision", adapter_revision, adapter)
+    check_model(location)
+    check_revision("--revision", revision, location)
+    check_revision("--adapter-revision", adapter_revision, adapter)
+    if adapter is not None:
+        adapter_config(str(adapter), location, adapter_revision)
 
 
 def load_tokenizer(location: str, revision: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder or hub id."""
     from transformers import AutoTokenizer
 
-    _check_model(location)
+    check_model(location)
     try:
         return cast(Any, AutoTokenizer).from_pretrained(location, revision=revision)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
@@ -128,19 +130,31 @@ def _check_device(device: str) -> None:
         ) from error
 
 
-def _check_model(location: str) -> None:
+def check_model(location: str) -> None:
+    """Refuse a folder that is no model, and a path that is not there."""
     folder = Path(location)
-    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+    if (folder / CONFIG).is_file() and not (folder / "config.json").is_file():
         raise WmEvalError(_adapter_as_model(location))
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise WmEvalError(
-            f"{location} has no config.json: it is no Hugging Face model folder "
-            "(a run's model is in RUN/model)"
+            f"{location} has no config.json: it is no Hugging Face model folder; "
+            + (_in_run(folder) or "a run's model is in RUN/model")
         )
     if not folder.exists() and (location.startswith((".", "/", "~")) or location.count("/") > 1):
+        beside = _in_run(folder.parent) if folder.name == "model" else ""
         raise WmEvalError(
-            f"{location} does not exist; give a model folder or a hub id (owner/name)"
+            f"{location} does not exist; "
+            + (beside or "give a model folder or a hub id (owner/name)")
         )
+
+
+def _in_run(run: Path) -> str:
+    """What of a run's folder is to be given; "" of any other folder."""
+    if (run / "model" / "config.json").is_file():
+        return f"give --model {run / 'model'}"
+    if (run / "adapter" / CONFIG).is_file():
+        return f"give --adapter {run / 'adapter'}, and as --model the base that it was made for"
+    return ""
 
 
 def _adapter_as_model(location: str) -> str:
@@ -162,7 +176,7 @@ def _adapter_of_the_hub(location: str, revision: str | None) -> bool:
         return False
 
 
-def _check_revision(option: str, revision: str | None, location: str | Path | None) -> None:
+def check_revision(option: str, revision: str | None, location: str | Path | None) -> None:
     """A revision of a folder would be taken for granted and change nothing."""
     if revision is not None and (location is None or Path(location).is_dir()):
         raise WmEvalError(

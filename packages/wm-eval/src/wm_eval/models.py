@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from wm_eval.adapters import adapter_commit, check_base_asked
 from wm_eval.errors import WmEvalError
-from wm_eval.loading import check_same_tokens, load_model
+from wm_eval.loading import check_model, check_revision, check_same_tokens, load_model
 from wm_eval.partial import stamp
 from wm_eval.record import model_ref
 from wm_manifest import ModelRef
@@ -103,3 +103,6 @@ def _check(names: Names) -> None:
         check_base_asked(names.base, names.adapter, names.model, names.adapter_revision)
     if names.base is None and names.base_revision is not None:
         raise WmEvalError(f"--base-revision {names.base_revision} needs --base")
+    if names.base is not None:
+        check_revision("--base-revision", names.base_revision, names.base)
+        check_model(names.base)

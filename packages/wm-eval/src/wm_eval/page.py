@@ -13,11 +13,10 @@ from typing import NamedTuple
 
 import jinja2
 
-from wm_eval import answers as answers_file
 from wm_eval import drawing
 from wm_eval.answers import Answer, select
-from wm_eval.compare import read_report
 from wm_eval.errors import WmEvalError
+from wm_eval.folder import PAGE, PLOTS, read, read_report
 from wm_eval.question import ARMS, COLOURS
 from wm_eval.samples import pieces
 from wm_eval.show import HEADLINES, failed_controls, interval, named, number, unmet
@@ -34,15 +33,14 @@ def write_page(folder: str | Path) -> Path:
     The page's plots are written to `plots/` as SVG files as well, for documents of one's own.
     """
     folder = Path(folder)
-    report = read_report(folder)
-    answers = answers_file.read(folder / "samples.jsonl")
+    report, answers = read(folder)
     history = [report] if report.step is None else steps_beside(folder)
     shown = plots(report, answers, history)
-    path = folder / "report.html"
+    path = folder / PAGE
     path.write_text(render(report, answers, shown), encoding="utf-8")
-    (folder / "plots").mkdir(exist_ok=True)
+    (folder / PLOTS).mkdir(exist_ok=True)
     for plot in shown:
-        (folder / "plots" / f"{plot.name}.svg").write_text(plot.svg, encoding="utf-8")
+        (folder / PLOTS / f"{plot.name}.svg").write_text(plot.svg, encoding="utf-8")
     return path
 
 
@@ -58,9 +56,7 @@ def plots(
     report: EvalReport, answers: Sequence[Answer], history: Sequence[EvalReport]
 ) -> list[Plot]:
     """All plots for which there are data; curves over steps if `history` has more than one."""
-    shares = {arm: [a.share("red") for a in select(answers, "watermark", arm)] for arm in ARMS}
-    found = [Plot("shares", "Share of red tokens, each answer", drawing.dots(shares))]
-    found += roc_plots(answers)
+    found = [shares_plot(answers), *roc_plots(answers)]
     stated = "Detect: stated probability of red, and share that is red"
     found += [Plot("reliability", stated, reliability_plot(answers)), *level_plots(report)]
     if len(history) > 1:
@@ -104,6 +100,16 @@ def spread(answers: Sequence[Answer], most: int) -> list[Answer]:
             wrong + [a for a in select(answers, task) if a.id not in chosen][: half - len(wrong)]
         )
     return picked
+
+
+def shares_plot(answers: Sequence[Answer]) -> Plot:
+    """A dot for each answer. One without a counted token has no share: at 0 it would look blue."""
+    own = [a for arm in ARMS for a in select(answers, "watermark", arm)]
+    shares = {arm: [a.share("red") for a in own if a.arm == arm and a.counted] for arm in ARMS}
+    title = "Share of red tokens, each answer"
+    if left_out := sum(not a.counted for a in own):
+        title += f" (but {left_out} without a counted token)"
+    return Plot("shares", title, drawing.dots(shares))
 
 
 def roc_plots(answers: Sequence[Answer]) -> list[Plot]:

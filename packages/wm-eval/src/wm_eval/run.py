@@ -12,10 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from wm_eval import answers as answers_file
 from wm_eval import controls as checks
-from wm_eval import items, metrics, prompting, samples_table
-from wm_eval.answers import Answer
+from wm_eval import folder, items, metrics, prompting
 from wm_eval.base_model import base_generator
 from wm_eval.decoding import answer_limit, check_decoding
 from wm_eval.gather import Source, gather
@@ -27,13 +25,12 @@ from wm_eval.record import arithmetic, describe, sha256, used_templates, version
 from wm_eval.rendered import dated, rendered_sha256
 from wm_eval.samples import pick_samples
 from wm_eval.start import Start
-from wm_manifest import Decoding, EvalReport, ModelRef, save
+from wm_manifest import Decoding, EvalReport, ModelRef
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 BATCH_SIZE = 64
-PAGE = "report.html"  # where `wm_eval.page` writes it
 
 
 def evaluate(
@@ -202,7 +199,7 @@ def evaluate_with(
         samples=pick_samples(found.answers),
     )
     if out is not None:
-        _write(report, found.answers, Path(out))
+        folder.write(report, found.answers, Path(out))
         if start is not None and step == 0:
             start.keep(source.questions_sha256(data))
     if partial is not None:
@@ -228,11 +225,3 @@ def _kept(
     }
     named = [base_ref.model_dump(), *stamp(base_ref.location)] if base_ref else None
     return Partial(out, asked, named or source.base is not None, between)
-
-
-def _write(report: EvalReport, answers: Sequence[Answer], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    answers_file.write(answers, folder / "samples.jsonl")
-    samples_table.write(answers, folder / samples_table.NAME)
-    (folder / PAGE).unlink(missing_ok=True)  # of what was here before
-    save(report, folder / "eval.json")

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 HEADLINES = (
     "watermark/red/success",
+    "watermark/red/success/sound",
     "watermark/blue/success",
+    "watermark/blue/success/sound",
     "watermark/neutral/red_rate",
     "watermark/neutral/blue_rate",
     "watermark/red/lift",
@@ -75,9 +77,10 @@ def table(report: EvalReport, every_figure: bool = False) -> Table:
     from rich.text import Text
 
     decoding = report.decoding
+    mark = "" if report.valid else ": NOT VALID"  # stdout alone may be kept, without the warning
     grid = Table(
         # Not a str: a path may look like markup.
-        title=Text(f"{named(report.model)} on {report.dataset}/{report.split}"),
+        title=Text(f"{named(report.model)} on {report.dataset}/{report.split}{mark}"),
         caption=f"temperature {decoding.temperature:g}, top-p {decoding.top_p:g}, "
         f"top-k {decoding.top_k}, seed {decoding.seed}, questions about texts {decoding.detect}; "
         "intervals clustered by prompt",

@@ -22,12 +22,12 @@ from wm_eval.answers import Answer, as_json, read
 from wm_eval.asking import of_base
 from wm_eval.atomic import replaced
 from wm_eval.errors import WmEvalError
+from wm_eval.folder import SAMPLES
 from wm_eval.generator import Reply, Request
 from wm_eval.judge import judge
 from wm_eval.question import Item
 
 NAME = "start.json"
-SAMPLES = "samples.jsonl"
 FACTORS = ("lora_A.weight", "lora_B.weight", "lora_embedding_A", "lora_embedding_B")
 
 log = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 Never one threshold for fitting and judging: it is fitted on plain values of other prompt groups. It
 is an order statistic of them and as uncertain as the few that exceed it, which is most of the
-interval: with 300 plain values it is the fourth largest.
+interval: with 300 plain values it is the third largest.
 """
 
 from __future__ import annotations
