@@ -98,7 +98,10 @@ def launch(
 def _asked(tokens: tuple[str, ...], preset: str | None) -> Any:
     """What the words ask for: a configuration to train, or what a command is to do."""
     if preset is None:
-        return app(tokens, exit_on_error=False, print_error=False)
+        try:
+            return app(tokens, exit_on_error=False, print_error=False)
+        except cyclopts.UnusedCliTokensError as error:
+            raise mistakes.too_many(tokens[0], mistakes.unused(error)) from error
     if tokens and not tokens[0].startswith("-") and tokens[0] not in COMMANDS:
         raise mistakes.no_command(tokens[0], COMMANDS)  # before its options are found unknown
     try:

@@ -38,6 +38,17 @@ def no_word(command: str, word: str) -> ConfigError:
     return ConfigError(f"wm-train {command} takes options alone, not {word!r}; {preset}")
 
 
+def too_many(command: str, word: str) -> ConfigError:
+    """Of a word behind all that a command takes.
+
+    >>> print(too_many("status", "second"))
+    wm-train status has no use for 'second'; what it takes: wm-train status --help
+    """
+    return ConfigError(
+        f"wm-train {command} has no use for {word!r}; what it takes: wm-train {command} --help"
+    )
+
+
 def unused(error: UnusedCliTokensError) -> str:
     """The first word that nothing takes."""
     words: list[str] | None = cast(Any, error).unused_tokens

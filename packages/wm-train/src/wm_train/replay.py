@@ -41,7 +41,7 @@ def replay(origin: Origin, run_dir: Path, command: list[str], console: Console) 
         dataset = bring_dataset(origin, scratch / "dataset", console)
         expected = here(then, origin.config, dataset, scratch)
         announce(then, expected, console)
-        config = _with_dataset(origin.config, dataset)
+        config = _alone(_with_dataset(origin.config, dataset))
         now = train(config, run_dir, then.preset, command, console)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -109,6 +109,7 @@ def here(then: RunManifest, config: TrainConfig, dataset: Path, scratch: Path) -
             "dataset": dataset_use(described, dataset, dataset.parent),
             "templates": neutral.trained_with(described.templates, config.loss.neutral.rows()),
             "attempts": [],
+            "processes": 1,
             "base_weights_sha256": _base_weights(then),
         }
     )
@@ -166,6 +167,12 @@ def _line(figure: Figure) -> str:
     )
     agree = "agrees" if figure.agree else "differs"
     return f"{figure.name}: {then} then, {now} now: {agree}"
+
+
+def _alone(config: TrainConfig) -> TrainConfig:
+    """The run as one process makes it: a step is the same of parts and of the whole."""
+    model = config.model.model_copy(update={"sharded": False})
+    return config.model_copy(update={"model": model})
 
 
 def _with_dataset(config: TrainConfig, folder: Path) -> TrainConfig:
