@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 SCRIPT = """
@@ -70,6 +71,18 @@ for group in (dist.group.WORLD, processes._group()):
 """
 
 
+def untied(base: Path, folder: Path) -> Path:
+    """The same model with a head of its own, of other weights than the embeddings'."""
+    model = AutoModelForCausalLM.from_pretrained(base)
+    model.config.tie_word_embeddings = False
+    torch.manual_seed(0)
+    apart = type(model)(model.config)
+    apart.model.load_state_dict(model.model.state_dict())
+    apart.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+    return folder
+
+
 @pytest.mark.slow
 def test_processes_wait_for_each_other_while_one_reads_a_large_dataset(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
@@ -85,13 +98,21 @@ def test_processes_wait_for_each_other_while_one_reads_a_large_dataset(tmp_path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("parts", [[], ["in parts"]], ids=["whole", "in parts"])
 @pytest.mark.parametrize(
-    ("scope", "contrast"), [("answer", "answers"), ("full", "answers"), ("answer", "prompts")]
+    ("scope", "contrast", "parts", "tied"),
+    [
+        ("answer", "answers", [], True),
+        ("full", "answers", [], True),
+        ("answer", "prompts", [], True),
+        ("full", "answers", ["in parts"], True),
+        ("answer", "prompts", ["in parts"], True),
+        ("answer", "prompts", ["in parts"], False),  # as those are that are large enough for it
+    ],
 )
 def test_two_processes_are_one(
-    base_dir: Path, tmp_path: Path, scope: str, contrast: str, parts: list[str]
+    base_dir: Path, tmp_path: Path, scope: str, contrast: str, parts: list[str], tied: bool
 ) -> None:
+    base = base_dir if tied else untied(base_dir, tmp_path / "untied")
     script = tmp_path / "script.py"
     script.write_text(SCRIPT, "utf-8")
     results = []
@@ -99,7 +120,7 @@ def test_two_processes_are_one(
         out = tmp_path / f"{processes}"
         out.mkdir()
         launch = [*LAUNCH, f"--nproc_per_node={processes}", str(script)]
-        asked = [str(base_dir), str(out), scope, contrast, str(12 // processes), *parts]
+        asked = [str(base), str(out), scope, contrast, str(12 // processes), *parts]
         subprocess.run(
             [*launch, *asked],
             check=True,
