@@ -118,3 +118,27 @@ def hub(hub: Any, tmp_path: Path) -> Any:
     hub.seeds = hub.create("someone/seeds", private=False, kind="datasets")
     hub.run = Command(hub, tmp_path / "hub-home")
     return hub
+
+
+@pytest.fixture
+def here(
+    hub: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """As `hub.run`, in this process, which has imported `datasets` already."""
+    from huggingface_hub import HfFileSystem
+
+    from wm_data import cli
+
+    cache = hub.run.home / "datasets"
+    monkeypatch.setattr("datasets.config.HF_ENDPOINT", hub.endpoint)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", cache)
+    monkeypatch.setattr("datasets.config.DOWNLOADED_DATASETS_PATH", cache / "downloads")
+    HfFileSystem.clear_instance_cache()  # knows files by their endpoint, and ports come again
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        capfd.readouterr()
+        code = cli.main(arguments)
+        return subprocess.CompletedProcess(arguments, code, *capfd.readouterr())
+
+    return run

@@ -1,16 +1,20 @@
 """Everything the real command can be given that is wrong: one line, exit code 2, nothing written.
 
 Each case is a name and what it needs; the line has to say where the fault is and what to do.
+Those of the hub start a process, as its clients read their settings when they are imported.
 """
 
 import json
 import os
-import subprocess
 import sys
+import traceback
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
+from wm_data import cli
 
 NOWHERE = "http://127.0.0.1:9"  # the port of "discard": nobody listens
 
@@ -169,26 +173,45 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_bad_input_is_one_line_and_writes_nothing(hub, tmp_path, records, case):
+def test_bad_input_is_one_line_and_writes_nothing(hub, tmp_path, records, capfd, case):
     make, *messages = CASES[case]
     recipe = {"name": "small", "shares": {"test": 0.2}, **make(tmp_path, records)}
     (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
     before = listed(tmp_path)
-    done = hub.run(
-        "build", "--recipe", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "out"),
-        endpoint=NOWHERE if case == "no network" else None,
-    )  # fmt: skip
+    command = ["build", "--recipe", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "out")]
+    if "hub" in recipe["sources"][0]:
+        done = hub.run(*command, endpoint=NOWHERE if case == "no network" else None)
+    else:
+        code = cli.main(command)
+        done = SimpleNamespace(returncode=code, stderr=capfd.readouterr().err)
     expect_one_line(done, [message.replace("{tmp}", str(tmp_path)) for message in messages])
     assert listed(tmp_path) == before
 
 
-FULL = """
-import resource, sys
-from wm_data.cli import main
-size = int(sys.argv[1])
-resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))  # what a full disk is to a writer
-sys.exit(main(sys.argv[2:]))
-"""
+def with_room_for(size, command):
+    """The command in a forked child, each of whose files may have `size` bytes."""
+    import resource
+
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.dup2(write, 2)
+            sys.stderr = os.fdopen(2, "w", closefd=False)
+            # What a full disk is to a writer.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+            code = cli.main(command)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        said = pipe.read()
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return SimpleNamespace(returncode=code, stderr=said)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of a process are POSIX")
@@ -202,11 +225,7 @@ def test_a_disk_that_fills_leaves_what_was_there(tmp_path, small, demo, size, th
         out.mkdir()
         (out / "manifest.json").write_bytes((demo.path / "manifest.json").read_bytes())
     before = listed(tmp_path / "folder")
-    arguments = ["build", "--recipe", small, "--out", str(out), "--overwrite"]
-    done = subprocess.run(
-        [sys.executable, "-c", FULL, str(size), *arguments],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = with_room_for(size, ["build", "--recipe", small, "--out", str(out), "--overwrite"])
     expect_one_line(
         done,
         [f"{out}: writing failed (", "; it is as it was before, free some space or choose another"],

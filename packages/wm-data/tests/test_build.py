@@ -316,3 +316,11 @@ def flip(path):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
+
+
+def test_a_name_of_a_file_stays_a_name_in_the_card(tmp_path, records, write_recipe, write_lines):
+    name = "a|b <img src=x> [c](d) `e`\n# f.jsonl"
+    recipe = write_recipe({"id": "a", "file": write_lines(records[:40], name)})
+    wm_data.build(recipe, tmp_path / "out", progress=False)
+    card = (tmp_path / "out/README.md").read_text()
+    assert r"| a\|b \<img src=x> \[c](d) \`e\`\\n# f.jsonl |" in card

@@ -4,6 +4,7 @@ import json
 import operator
 import shutil
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,13 @@ import wm_data
 import wm_prompts
 import wm_score
 from wm_data import cli
-from wm_data.generate import _summary
+from wm_data.generate import Generated, _summary
 from wm_data.journal import Journal
 from wm_data.models import _identity
 from wm_data.pairing import cuts
 from wm_data.parity import text_parity, token_parity
 from wm_data.question import read_prompts
+from wm_data.show import generated
 
 TEMPLATE = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
 
@@ -69,7 +71,7 @@ def run(tiny, prompts, tmp_path):
     def call(*options, name="rows.jsonl", model=tiny):
         return cli.main(
             ["generate", "--model", model, "--prompts", prompts, "--out", str(tmp_path / name),
-             "--max-tokens", "80", "--top-k", "100", "--top-p", "1", "--batch", "4",
+             "--max-tokens", "48", "--top-k", "100", "--top-p", "1", "--batch", "4",
              *(options or ("--bias", "1"))]
         )  # fmt: skip
 
@@ -125,6 +127,24 @@ def test_what_it_writes_is_a_source(run, tmp_path, write_recipe):
     assert not manifest.dropped
 
 
+@pytest.mark.parametrize(("wanted", "told"), [(None, False), (12, False), (15, True)])
+def test_fewer_rows_than_were_wanted_are_told(wanted, told):
+    done = Generated(rows=12, prompts=14, dropped={}, means={}, tokens=1, seconds=1.0)
+    lines = [line for line in generated(done, wanted) if isinstance(line, str)]
+    assert any(line.startswith("3 fewer than the 15 wanted") for line in lines) == told
+
+
+def test_two_processes_do_not_write_to_one_file(run, tmp_path, capsys):
+    """Each would cut off what the other has written since it looked."""
+    with closing(Journal(tmp_path / "rows.jsonl", {"model": "x"})) as other:
+        other.add([{"prompt": "a"}], {"rows": 1})
+        before = (tmp_path / "rows.jsonl").read_bytes()
+        assert run("--overwrite") == 2
+        assert "another process is writing to it; wait" in capsys.readouterr().err
+        assert (tmp_path / "rows.jsonl").read_bytes() == before
+    assert run("--overwrite", "--n", "1") == 0
+
+
 def test_a_run_that_was_killed_ends_with_the_same_bytes(run, tmp_path):
     assert run(name="whole.jsonl") == 0
     whole = (tmp_path / "whole.jsonl").read_bytes()
@@ -172,11 +192,12 @@ def test_a_prompt_may_hold_what_only_looks_like_an_end_of_line(tmp_path, name):
 
 
 def test_a_row_may_hold_what_only_looks_like_an_end_of_line(tmp_path):
-    journal = Journal(tmp_path / "rows.jsonl", {"model": "x"})
     row = {"prompt": f"a{SEPARATORS}b", "red_share": 0.6, "red_perplexity": 2.0}
     part = {"prompts": 1, "rows": 1, "cut": False, "dropped": {}, "tokens": 1, "seconds": 1.0}
-    journal.add([row, row], part)
-    done = _summary(Journal(tmp_path / "rows.jsonl", {"model": "x"}))
+    with closing(Journal(tmp_path / "rows.jsonl", {"model": "x"})) as journal:
+        journal.add([row, row], part)
+    with closing(Journal(tmp_path / "rows.jsonl", {"model": "x"})) as journal:
+        done = _summary(journal)
     assert (done.rows, done.means["red_share"]) == (2, 0.6)
 
 
@@ -184,7 +205,7 @@ def test_a_journal_killed_in_its_first_line_begins_anew(tmp_path):
     log = tmp_path / "rows.jsonl.log"
     log.write_text('{"mod')
     for _ in range(2):
-        Journal(tmp_path / "rows.jsonl", {"model": "x"})
+        Journal(tmp_path / "rows.jsonl", {"model": "x"}).close()
         assert log.read_text() == '{"model": "x"}\n'
 
 
@@ -292,6 +313,7 @@ def test_what_cannot_be_continued_is_one_line_and_kept(run, tmp_path, capsys, sp
         ("p.jsonl", '{"question": "a"}\n', "row 1 of"),
         ("p.jsonl", "[1]\n", "has no text in the field prompt"),
         ("p.jsonl", '{"prompt": "a \\ud83d"}\n', "has no text in the field prompt"),
+        ("p.jsonl", '{"prompt": "a", "subject": "\\ud83d"}\n', "subject holds half a surrogate"),
         ("p.jsonl", '{"prompt": ' + "1" * 5_000 + "}\n", "row 1 of"),
     ],
 )

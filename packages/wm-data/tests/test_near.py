@@ -8,7 +8,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import wm_data
-from wm_data.near import _Index
+import wm_score
+from wm_data.audit import Measured
+from wm_data.near import _Index, drop_near
+from wm_data.recipe import NearRules
+from wm_data.rows import Row
 from wm_data.shingles import (
     answer_hashes,
     answer_shingles,
@@ -130,6 +134,29 @@ def test_the_search_is_exact(sets, wanted, twentieths):
     index = _Index([hashes(found) for found in sets], threshold)
     near = any(len(wanted & found) / len(wanted | found) >= threshold for found in sets)
     assert index.has_near(hashes(wanted)) == near
+
+
+def test_rows_of_one_prompt_are_compared_once(monkeypatch):
+    """Pairs of rows would be too many: of 120,000 rows with 1,200 prompts, a hundred million."""
+    asked = []
+    jaccard = _Index._jaccard
+    monkeypatch.setattr(
+        _Index, "_jaccard", staticmethod(lambda *two: asked.append(1) or jaccard(*two))
+    )
+    none = wm_score.score("")
+
+    def rows(prompt):
+        found = [Row("a", prompt, f"{prompt} red {n}", f"{prompt} blue {n}") for n in range(20)]
+        return [Measured(row, row.row_id, row.group, none, none) for row in found]
+
+    splits = {
+        "train": rows("Tell me about law in Rome?"),
+        "validation": [],
+        "test": rows("Tell me about law in Spain, and how it is made?"),
+    }
+    kept, lost = drop_near(splits, NearRules(), progress=False)
+    assert (kept, lost) == (splits, [])
+    assert len(asked) == 1, "the prompts; no answers have three words in common"
 
 
 def test_a_recipe_that_says_nothing_looks_for_them(tmp_path, write_lines, apart):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import re
 import shutil
@@ -12,6 +11,7 @@ from contextlib import suppress
 import pytest
 
 import wm_data
+from wm_data import cli
 from wm_data.push import push
 
 REPO = "me/rows"
@@ -101,8 +101,8 @@ def test_the_command_makes_one_private_commit_with_the_files_of_the_manifest(hub
         assert hashlib.sha256(published(hub)[ref.path]).hexdigest() == ref.sha256
 
 
-def test_public_makes_a_new_repository_public(hub, folder):
-    assert hub.run("push", str(folder), REPO, "--public").returncode == 0
+def test_public_makes_a_new_repository_public(hub, here, folder):
+    assert here("push", str(folder), REPO, "--public").returncode == 0
     assert not hub.repos[f"datasets/{REPO}"].private
 
 
@@ -115,7 +115,7 @@ def test_a_public_repository_is_published_to_where_that_was_said(hub, upload, fo
     assert published(hub) == listed(folder)
 
 
-def test_a_text_with_a_key_is_named_and_nothing_goes_up(hub, records, tmp_path):
+def test_a_text_with_a_key_is_named_and_nothing_goes_up(hub, here, records, tmp_path):
     """People paste them into conversations, and what is up once is out."""
     key = "hf_" + "Ab1" * 10
     odd = {**records[0], "prompt": f"Why does {key} not work?"}
@@ -127,7 +127,7 @@ def test_a_text_with_a_key_is_named_and_nothing_goes_up(hub, records, tmp_path):
                "shares": {"test": 0.3}, "near_duplicates": None}  # fmt: skip
     (tmp_path / "r.yaml").write_text(json.dumps(content))
     wm_data.build(str(tmp_path / "r.yaml"), tmp_path / "built", progress=False)
-    done = hub.run("push", str(tmp_path / "built"), REPO)
+    done = here("push", str(tmp_path / "built"), REPO)
     assert done.returncode == 2
     assert re.search(
         r"seeds/(train|test)\.parquet, row \d+, prompt: a Hugging Face token", done.stderr
@@ -135,11 +135,31 @@ def test_a_text_with_a_key_is_named_and_nothing_goes_up(hub, records, tmp_path):
     assert "dropped.jsonl, line 1: a Hugging Face token" in done.stderr
     assert key not in done.stderr
     assert hub.requests == []
-    assert hub.run("push", str(tmp_path / "built"), REPO, "--with-keys").returncode == 0
+    assert here("push", str(tmp_path / "built"), REPO, "--with-keys").returncode == 0
 
 
-def test_a_dry_run_lists_and_uploads_nothing(hub, folder):
-    done = hub.run("push", str(folder), REPO, "--dry-run")
+@pytest.mark.parametrize("where", ["prompt", "subject"])
+def test_a_dry_run_looks_for_keys_and_at_the_name(records, tmp_path, capsys, where):
+    """Whoever asks what would go up is told that it would not."""
+    key = "hf_" + "Ab1" * 10
+    rows = [{**record, "subject": f"s{n}"} for n, record in enumerate(records[:40])]
+    rows[0] |= {where: f"Of {key}"}
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = {"id": "a", "file": str(tmp_path / "rows.jsonl"), "columns": {"subject": "subject"}}
+    content = {"name": "x", "sources": [source], "shares": {"test": 0.3}, "near_duplicates": None}
+    (tmp_path / "r.yaml").write_text(json.dumps(content))
+    wm_data.build(str(tmp_path / "r.yaml"), tmp_path / "built", progress=False)
+    assert cli.main(["push", str(tmp_path / "built"), REPO, "--dry-run"]) == 2
+    said = capsys.readouterr()
+    assert f", {where}: a Hugging Face token" in said.err
+    assert key not in said.err
+    assert cli.main(["push", str(tmp_path / "built"), REPO, "--dry-run", "--with-keys"]) == 0
+    assert cli.main(["push", str(tmp_path / "built"), "no name", "--dry-run"]) == 2
+    assert "no name: no name for a repository; expected OWNER/NAME" in capsys.readouterr().err
+
+
+def test_a_dry_run_lists_and_uploads_nothing(hub, here, folder):
+    done = here("push", str(folder), REPO, "--dry-run")
     assert done.returncode == 0
     assert "manifest.json" in done.stdout.split()
     assert "notes.txt" not in done.stdout
@@ -184,22 +204,6 @@ def test_what_somebody_else_has_there_is_not_written_over_unless_asked(hub, uplo
     assert published(hub) == listed(folder) | {"x.txt": b"theirs"}
 
 
-def test_retry_after_is_honoured(hub, upload, folder):
-    headers = {"Retry-After": "37"}
-    hub.faults.append(hub.Fault("POST .*/commit/", "status", status=429, headers=headers))
-    upload(folder)
-    assert hub.waits == [37.0]
-    assert len(commits(hub)) == 1
-
-
-def test_waits_grow_when_the_hub_does_not_say_how_long(hub, upload, folder):
-    hub.faults.append(hub.Fault("POST .*/commit/", "status", status=503, times=3))
-    upload(folder)
-    assert len(hub.waits) == 3
-    assert hub.waits[0] >= 1.0
-    assert all(later > earlier for earlier, later in itertools.pairwise(hub.waits))
-
-
 def test_a_rival_commit_is_kept_and_ours_comes_after_it(hub, upload, folder, other):
     upload(folder)
     hub.faults.append(hub.Fault("POST .*/commit/", "rival"))
@@ -209,13 +213,6 @@ def test_a_rival_commit_is_kept_and_ours_comes_after_it(hub, upload, folder, oth
     assert hub.requests.count(f"POST /api/datasets/{REPO}/commit/main") == 2
     assert commits(hub) == ["Upload small, seed 0", "Add a note", "Upload other, seed 1"]
     assert published(hub) == listed(other) | {"NOTES.md": b"someone was here\n"}
-
-
-def test_a_lost_answer_does_not_make_a_second_commit(hub, upload, folder):
-    hub.faults.append(hub.Fault("POST .*/commit/", "lost"))
-    reference = upload(folder)
-    assert len(commits(hub)) == 1
-    assert reference.commit == hub.repos[f"datasets/{REPO}"].commits[-1].oid
 
 
 REQUESTS = [
@@ -294,13 +291,15 @@ def test_without_a_token_nothing_is_asked(hub, upload, folder, monkeypatch):
         (REPO, True, None, "changed after the build"),
     ],
 )
-def test_what_cannot_be_uploaded_is_one_line(hub, folder, tmp_path, repo, damage, refused, message):
+def test_what_cannot_be_uploaded_is_one_line(
+    hub, here, folder, tmp_path, repo, damage, refused, message
+):
     if damage:
         folder = shutil.copytree(folder, tmp_path / "damaged")
         (folder / "README.md").write_text("other")
     if refused:
         hub.faults.append(hub.Fault("POST /api/repos/create", "status", status=refused))
-    done = hub.run("push", str(folder), repo)
+    done = here("push", str(folder), repo)
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.startswith("error: ")

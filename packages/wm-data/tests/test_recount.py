@@ -8,7 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import wm_data
-from wm_data.rows import digest, normalise
+import wm_score
+from wm_data.audit import Measured
+from wm_data.record import checks
+from wm_data.rows import Row, digest, normalise
 from wm_data.shingles import answer_shingles, prompt_shingles
 
 SPLITS = ("train", "validation", "test")
@@ -154,6 +157,18 @@ def test_no_group_stands_in_two_splits(built, name):
     assert sum(map(len, groups)) == len(set().union(*groups))
     assert dataset.manifest.checks["groups_in_two_splits"] == 0
     assert dataset.manifest.checks["subjects_in_two_splits"] == 0
+
+
+def test_a_subject_in_two_splits_is_counted_however_it_is_written():
+    none, rules = wm_score.score(""), wm_data.load_recipe("demo")
+    rows = {
+        "train": Row("a", "p", "r", "b", subject="Law"),
+        "test": Row("a", "q", "r", "b", subject=" law"),
+    }
+    splits = {
+        name: [Measured(row, row.row_id, row.group, none, none)] for name, row in rows.items()
+    }
+    assert checks(rules, splits)["subjects_in_two_splits"] == 1
 
 
 @BOTH

@@ -71,6 +71,17 @@ def test_of_no_row_there_are_no_figures():
     assert null_figures([]) == NullFigures(rows=0, chance=0.5, right=0.5, red=0.0, blue=0.0)
 
 
+def test_a_folder_that_is_not_replaced_is_told_before_the_rows_are_judged(
+    tmp_path, records, write_lines, capsys, monkeypatch
+):
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page/mine.txt").write_text("x")
+    monkeypatch.setattr("wm_data.audit.audit", lambda *_: pytest.fail("judged"))
+    source = write_lines(records[:5])
+    assert cli.main(["audit", source, "--out", str(tmp_path / "page")]) == 2
+    assert "page: exists already" in capsys.readouterr().err
+
+
 def test_audit_escapes_names(tmp_path, records, write_lines):
     source = write_lines(records[:5], "<b>.jsonl")
     assert cli.main(["audit", source, "--out", str(tmp_path / "page")]) == 0

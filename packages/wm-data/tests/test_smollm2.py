@@ -70,6 +70,23 @@ def test_a_folder_that_was_changed_is_refused_and_kept(tmp_path, record):
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
+def test_two_processes_may_make_it_at_once(tmp_path, monkeypatch):
+    """The one that comes second finds the other's, and takes it."""
+    out = tmp_path / "model"
+
+    def convert(_, staging):
+        (staging / "model.safetensors").write_bytes(b"ours")
+        out.mkdir()
+        (out / "model.safetensors").write_bytes(b"theirs")
+        smollm2._write_record(out)
+
+    monkeypatch.setattr(smollm2, "_gguf", lambda: tmp_path / smollm2.GGUF)
+    monkeypatch.setattr(smollm2, "_convert", convert)
+    assert wm_data.smollm2_135m(out) == out
+    assert (out / "model.safetensors").read_bytes() == b"theirs"
+    assert list(tmp_path.iterdir()) == [out]
+
+
 def test_a_folder_with_something_else_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(wm_data.WmDataError, match="exists already"):

@@ -161,13 +161,29 @@ FILES = {
     "no such file": (None, "no data file there"),
     "other suffix": (("seeds.txt", b"x"), "cannot be read as .txt"),
     "no JSON": (("seeds.jsonl", b'{"prompt": \n'), "row 1 of"),
-    "no object": (("seeds.jsonl", b"[1]\n"), "is list, expected an object"),
-    "not UTF-8": (("seeds.jsonl", b'{"prompt": "\xff"}\n'), "cannot be read"),
+    "no object": (("seeds.jsonl", b"[1]\n"), "is list, not an object; every line must"),
+    "a list over lines": (
+        ("seeds.jsonl", b'[\n{"prompt": "a"}]\n'),
+        "no list may stand around them",
+    ),
+    "not UTF-8": (("seeds.jsonl", b'{"prompt": "a"}\n{"prompt": "\xff"}\n'), "line 2 of"),
+    "Latin-1 CSV": (
+        ("seeds.csv", b"prompt,red_answer,blue_answer\na,b,\xe9\n"),
+        "save it as UTF-8",
+    ),
     "unreadable shard": (("seeds.parquet", b"PAR1 broken PAR1"), "cannot be read"),
     "empty shard": (("seeds.parquet", b""), "cannot be read"),
     "empty CSV": (("seeds.csv", b""), "has no column 'prompt'; it has none"),
-    "broken CSV": (("seeds.csv", b'prompt,red_answer,blue_answer\na,b,"c'), "cannot be read"),
-    "empty lines": (("seeds.jsonl", b""), "nothing is left to train on"),
+    "broken CSV": (
+        ("seeds.csv", b'prompt,red_answer,blue_answer\na,b,"c'),
+        "begins on line 2 is not",
+    ),
+    "CSV with a column twice": (
+        ("seeds.csv", b"prompt,red_answer,blue_answer,prompt\na,b,c,d\n"),
+        "has the column 'prompt' twice",
+    ),
+    "no lines": (("seeds.jsonl", b""), "seeds.jsonl holds no row"),
+    "a CSV of a header": (("seeds.csv", b"prompt,red_answer,blue_answer\n"), "holds no row"),
 }
 
 
@@ -203,7 +219,10 @@ RECIPES = {
     "negative weight": ({"sources": [{"id": "a", "file": "x", "weight": -1}]}, "sources.0.weight"),
     "shares of all": ({"shares": {"validation": 0.5, "test": 0.5}}, "leave nothing to train on"),
     "no sources": ({"sources": []}, "sources"),
-    "unknown role": ({"sources": [{"id": "a", "file": "x", "role": "dev"}]}, "sources.0.role"),
+    "unknown role": (
+        {"sources": [{"id": "a", "file": "x", "role": "dev"}]},
+        "or 'both', found 'dev'",
+    ),
     "unplaced source": ({"sources": [{"id": "a"}]}, "pass --source.a OWNER/NAME"),
 }
 

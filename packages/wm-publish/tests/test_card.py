@@ -22,7 +22,7 @@ from wm_manifest import (
     Piece,
     SourceRef,
 )
-from wm_publish import PublishError, markup, render_card
+from wm_publish import PublishError, figures, markup, render_card
 from wm_publish.card import _only_safe
 
 QWEN = ModelRef(location="Qwen/Qwen3-0.6B", revision="c1899de289a04d12100db370d81485cdf75e47ca")
@@ -391,6 +391,19 @@ def test_run_evaluated_before_training_only_shows_no_result_after_it(make_manife
     assert "before its first training step only" in card
     assert "| red | 4.1 % | **–** | – | – | 4.3 % | – | – |" in card
     assert ModelCard(card).data.eval_results is None
+
+
+def test_figures_on_prompts_that_chose_the_checkpoint_are_said_to_be(make_manifest):
+    """A run that was cut off has no other: on the way it is asked the validation split."""
+    before, after = make_manifest().evaluations
+    on_the_way = after.model_copy(update={"step": 200, "split": "validation"})
+    card = render_card(make_manifest(status="interrupted", evaluations=[before, on_the_way]))
+    assert "*After* is on prompts of the split `validation`, by which the best" in card
+    assert "*before* on others, of the split `test`: no result on the test split" in card
+    assert not ModelCard(card).data.eval_results
+    assert "of the split" not in render_card(make_manifest(evaluations=[before, on_the_way, after]))
+    same_step = on_the_way.model_copy(update={"step": after.step})
+    assert figures.after(make_manifest(evaluations=[before, same_step, after])) == after
 
 
 def test_failed_control_marks_the_page_and_keeps_figures_out_of_the_metadata(make_manifest):

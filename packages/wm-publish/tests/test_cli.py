@@ -73,6 +73,7 @@ def test_without_a_token_it_exits_1_and_prints_the_command_for_later(
         ([], "error: "),
         (["RUN", "--no-such-option"], "error: "),
         (["RUN", "--repo-id", "a b", "--private"], "error: 'a b' is no repository name"),
+        (["RUN", "--repo-id", "a b", "--dry-run"], "error: 'a b' is no repository name"),
     ],
 )
 def test_mistake_is_one_line_on_stderr_and_exit_2(run_cli, make_run, arguments, message):

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import json
+import os
+import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard, snapshot_download
 
 from wm_manifest import EvalReport, ModelRef, ReleaseManifest, RunManifest, load, save
-from wm_publish import PublishError, plan, publish, render_card, stage
+from wm_publish import PublishError, plan, prepare, publish, render_card, stage
+from wm_publish import run as publishing
 from wm_publish.folders import swap_in
 
 REPO = "me/wm"
@@ -162,32 +162,6 @@ def test_secret_stops_it_before_anything_is_created(hub, push, make_run):
     assert hub.repos == {}
 
 
-def test_retry_after_is_honoured(hub, push, make_run):
-    hub.faults.append(
-        hub.Fault("POST .*/commit/", "status", status=429, headers={"Retry-After": "37"})
-    )
-    push(make_run())
-    assert hub.waits == [37.0]
-    assert len(commits(hub)) == 1
-
-
-def test_retry_after_may_be_a_date(hub, push, make_run):
-    later = format_datetime(datetime.now(UTC) + timedelta(minutes=5), usegmt=True)
-    headers = {"Retry-After": later}
-    hub.faults.append(hub.Fault("POST .*/commit/", "status", status=503, headers=headers))
-    push(make_run())
-    assert len(hub.waits) == 1
-    assert 200 < hub.waits[0] <= 300, "less the time that the upload took until then"
-
-
-def test_waits_grow_when_the_hub_does_not_say_how_long(hub, push, make_run):
-    hub.faults.append(hub.Fault("POST .*/commit/", "status", status=503, times=3))
-    push(make_run())
-    assert len(hub.waits) == 3
-    assert hub.waits[0] >= 1.0
-    assert all(later > earlier for earlier, later in itertools.pairwise(hub.waits))
-
-
 def test_rival_commit_is_kept_and_ours_comes_after_it(hub, push, make_run):
     push(make_run("old"))
     hub.faults.append(hub.Fault("POST .*/commit/", "rival"))
@@ -198,13 +172,6 @@ def test_rival_commit_is_kept_and_ours_comes_after_it(hub, push, make_run):
     ours = "Publish 9 files with wm-publish"
     assert commits(hub) == [ours, "Add a note", ours]
     assert published(hub)["NOTES.md"] == b"someone was here\n"
-
-
-def test_lost_answer_does_not_make_a_second_commit(hub, push, make_run):
-    hub.faults.append(hub.Fault("POST .*/commit/", "lost"))
-    release = push(make_run()).release
-    assert len(commits(hub)) == 1
-    assert release.hub.commit == hub.repos[f"models/{REPO}"].commits[-1].oid
 
 
 def test_without_token_the_complete_folder_is_laid_ready(hub, make_run, monkeypatch):
@@ -266,6 +233,53 @@ def test_a_folder_that_is_swapped_in_is_whole_or_absent_at_every_step(tmp_path):
     assert ("old",) * 3 in seen
     assert [path.read_text() for path in sorted(folder.iterdir())] == ["new"] * 3
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_what_a_killed_process_left_goes_and_what_a_living_one_builds_stays(make_run, tmp_path):
+    """A merged model that was half written takes as much room as a whole one."""
+    gone = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True
+    )
+    dead, parent = int(gone.stdout), os.getppid()
+    run = make_run()
+    for pid in (dead, os.getpid(), parent):
+        (run / f".publish.{pid}.tmp").mkdir()
+        (run / f".publish.{pid}.tmp" / "stale.safetensors").write_bytes(b"x")
+    stage(run, REPO, private=True, reason="a test")
+    assert [path.name for path in run.glob(".*.tmp")] == [f".publish.{parent}.tmp"]
+    assert not (run / "publish/stale.safetensors").exists()
+
+
+def test_a_card_is_whole_or_the_old_one(make_run, monkeypatch):
+    run = make_run()
+    (run / "README.md").write_text("old")
+
+    def half(path, content):
+        with path.open("wb") as file:
+            file.write(content[:100])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(PublishError, match="No space left"):
+        prepare(run)
+    assert (run / "README.md").read_text() == "old"
+    assert not list(run.glob(".*.tmp"))
+
+
+def test_what_a_run_wrote_during_the_upload_is_kept(hub, push, make_run, monkeypatch):
+    run = make_run()
+    sent = publishing._push
+
+    def slow(*arguments):
+        reference = sent(*arguments)
+        newer = load(RunManifest, run / "manifest.json").model_copy(update={"steps": 12_345})
+        save(newer, run / "manifest.json")
+        return reference
+
+    monkeypatch.setattr(publishing, "_push", slow)
+    release = push(run).release
+    written = load(RunManifest, run / "manifest.json")
+    assert (written.steps, written.hub) == (12_345, release.hub)
 
 
 def test_hub_out_of_reach_lays_the_folder_ready_and_a_later_run_uploads_it(hub, push, make_run):

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import wm_score
 from wm_data.audit import Measured
 from wm_data.examples import COLOURS, Example, detect_examples, draw_variant
+from wm_data.progress import tracked
 from wm_data.recipe import BandRules
 
 WORD = re.compile(r"\S+")
@@ -40,10 +41,12 @@ class Band:
     dropped: Counter[str] = field(default_factory=Counter[str])
 
 
-def cut_bands(items: Sequence[Measured], split: str, seed: int, rules: BandRules) -> list[Band]:
+def cut_bands(
+    items: Sequence[Measured], split: str, seed: int, rules: BandRules, progress: bool = False
+) -> list[Band]:
     """The bands of a split, shortest first; rows are taken in their order."""
     bands = [Band(counted) for counted in sorted(set(rules.counted))]
-    for item in items:
+    for item in tracked(items, "cutting test texts", progress, len(items)):
         for band in bands:
             if band.rows >= rules.rows:
                 band.dropped["enough"] += 1

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 from string import Template
 from typing import Any, cast
 
 from wm_manifest import DatasetManifest
+from wm_score.visible import visible
+
+MARKUP = re.compile(r"[\\`|<\[]")  # what begins something in a table's cell: a name is a text
 
 
 def render_card(manifest: DatasetManifest) -> str:
@@ -71,5 +75,6 @@ def _text(name: str) -> Template:
 
 def _lines(table: list[list[str]]) -> str:
     return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table
+        "| " + " | ".join(MARKUP.sub(r"\\\g<0>", visible(cell)) for cell in row) + " |"
+        for row in table
     )

@@ -64,7 +64,7 @@ def choose(
     found = tracked((text for item in unmarked for text in item.rows), "texts", progress)
     texts = choose_texts(found, recipe, measured, splits, seed, limit)
     splits, beyond = _within(splits, seed, limit)
-    bands = cut_bands(splits["test"], "test", seed, recipe.bands)
+    bands = cut_bands(splits["test"], "test", seed, recipe.bands, progress)
     return Chosen(measured, splits, faulty, unwanted + beyond, bands, texts)
 
 

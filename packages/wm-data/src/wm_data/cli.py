@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from wm_data.errors import WmDataError
+from wm_score.visible import visible
 
 app = App(
     name="wm-data",
@@ -62,7 +63,7 @@ def build(
         recipe, out, seed, limit, overwrite=overwrite, on_bad_row=on_bad_row, places=source,
         workers=workers or cores(),
     )  # fmt: skip
-    Console().print(*summary(manifest, out), sep="\n")
+    _print(*summary(manifest, out))
 
 
 @app.command
@@ -78,7 +79,7 @@ def show(folder: Path) -> None:
     from wm_data.show import rows, summary
 
     dataset = read(folder)
-    Console().print(*summary(dataset.manifest, folder), *rows(dataset), sep="\n")
+    _print(*summary(dataset.manifest, folder), *rows(dataset))
 
 
 @app.command
@@ -108,18 +109,21 @@ def audit(
     from wm_data.audit import audit as judge
     from wm_data.placing import recipe_of
     from wm_data.progress import tracked
-    from wm_data.report import null_figures, write_report
+    from wm_data.report import is_report, null_figures, write_report
     from wm_data.show import verdicts, written
     from wm_data.sources import open_source
+    from wm_data.store import staged
     from wm_data.workers import cores
 
     recipe = recipe_of(source)
-    opened = [open_source(item, seed, on_bad_row) for item in recipe.sources]
-    rows = (row for item in opened for row in item.rows)
-    measured = list(judge(tracked(rows, "auditing rows", True), recipe.audit, cores()))
-    null = null_figures(measured)
-    write_report(measured, null, source, out, overwrite)
-    Console().print(*verdicts(measured, null), written(out / "audit.html"), sep="\n")
+    # First of all: a folder that must not be replaced is known before the rows are judged.
+    with staged(out, is_report if overwrite else None) as folder:
+        opened = [open_source(item, seed, on_bad_row) for item in recipe.sources]
+        rows = (row for item in opened for row in item.rows)
+        measured = list(judge(tracked(rows, "auditing rows", True), recipe.audit, cores()))
+        null = null_figures(measured, progress=True)
+        write_report(measured, null, source, folder)
+    _print(*verdicts(measured, null), written(out / "audit.html"))
 
 
 @app.command
@@ -195,7 +199,7 @@ def generate(
         model, prompts, out, how, n, seed, rules, tries, batch, overwrite,
         unmarked=unmarked, per_prompt=per_prompt,
     )  # fmt: skip
-    Console().print(*generated(done), written(out), sep="\n")
+    _print(*generated(done, n), written(out))
 
 
 @app.command
@@ -225,14 +229,24 @@ def push(
     dry_run
         List what would be uploaded, and upload nothing.
     """
-    from wm_data.dataset import read
-    from wm_data.push import files_of
+    from wm_data.push import files_of, opened
     from wm_data.push import push as upload
 
     if dry_run:
-        print(*files_of(read(folder)), sep="\n")
+        print(*files_of(opened(folder, repo, with_keys)), sep="\n")
     else:
         print(upload(folder, repo, not public, force, with_keys).url)
+
+
+def _print(*parts: RenderableType) -> None:
+    """Print what was done. A terminal that cannot show it does not undo it."""
+    try:
+        Console().print(*parts, sep="\n")
+    except UnicodeEncodeError as error:
+        raise WmDataError(
+            f"standard output: all is done but cannot be shown in {error.encoding}; set "
+            "PYTHONIOENCODING=utf-8"
+        ) from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -249,10 +263,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _fail(" ".join(str(error).split()))
         raise
     except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
         return 130
     return 0
 
 
 def _fail(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {visible(message)}", file=sys.stderr)
     return 2

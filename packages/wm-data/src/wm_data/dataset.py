@@ -66,11 +66,8 @@ def is_dataset(folder: Path) -> bool:
     return isinstance(content, dict) and cast(dict[str, object], content).get("kind") == "dataset"
 
 
-def read(folder: Path | str, verify: bool = True) -> Dataset:
-    """Open a dataset folder; `WmDataError` when a file is missing or is not what was written.
-
-    `verify=False` looks at sizes alone, where hashing gigabytes again would be too slow.
-    """
+def read(folder: Path | str) -> Dataset:
+    """Open a dataset folder; `WmDataError` when a file is missing or is not what was written."""
     path = Path(folder)
     if not path.is_dir():
         raise WmDataError(f"{path}: no such folder; build it with `wm-data build`")
@@ -90,7 +87,7 @@ def read(folder: Path | str, verify: bool = True) -> Dataset:
                 f"{file}: has {size:,} bytes, the manifest says {ref.bytes:,}; "
                 "it was changed after the build, build the dataset again"
             )
-        if verify and sha256_of(file) != ref.sha256:
+        if sha256_of(file) != ref.sha256:
             raise WmDataError(
                 f"{file}: its hash is not the manifest's; it was changed after the build, "
                 "build the dataset again"

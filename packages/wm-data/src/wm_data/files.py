@@ -26,6 +26,7 @@ T = TypeVar("T")
 Record = tuple[Where, dict[str, object] | Broken]
 READ_BYTES, READ_ROWS = 1 << 20, 256  # of a parquet file at a time: one of each column, and all
 HEAD_ROWS = 100  # of a JSON lines file, in which a column may first appear
+ONE_A_LINE = "every line must hold one object, and no list may stand around them"
 CSV_FIELD = 2**31 - 1  # characters; as much as a C long holds everywhere
 
 
@@ -39,8 +40,9 @@ def records_of(file: DataFile, source: AnySource) -> Iterator[Record]:
         zlib.error,
         UnicodeDecodeError,
         pa.ArrowException,
-        csv.Error,
     ) as error:
+        if isinstance(error, UnicodeDecodeError) and file.path.suffix != ".parquet":
+            raise _no_utf8(file, error) from None
         reason = " ".join(str(error).split())
         raise WmDataError(
             f"{file.path}: cannot be read ({reason}); fetch or write the file again"
@@ -57,8 +59,7 @@ def _parquet(file: DataFile, source: AnySource) -> Iterator[Record]:
 
 
 def _json_lines(file: DataFile, source: AnySource) -> Iterator[Record]:
-    unpack: Any = gzip.open if file.path.suffix == ".gz" else open
-    with unpack(file.path, "rt", encoding="utf-8-sig") as lines:
+    with _opener(file)(file.path, "rt", encoding="utf-8-sig") as lines:
         found = _numbered(file, lines)
         records = ((where, _object(line, where)) for where, line in found if line.strip())
         # A field may be missing in one row: that is the row's fault, not the file's.
@@ -73,13 +74,13 @@ def _object(line: str, where: Where) -> dict[str, object]:
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
-        raise WmDataError(f"{where}: not JSON ({error}); every line must hold one object") from None
+        raise WmDataError(f"{where}: not JSON ({error}); {ONE_A_LINE}") from None
     except (ValueError, RecursionError):
         raise WmDataError(
             f"{where}: holds a number of too many digits or is nested too deep; mend the row"
         ) from None
     if not isinstance(record, dict):
-        raise WmDataError(f"{where}: is {type(record).__name__}, expected an object")
+        raise WmDataError(f"{where}: is {type(record).__name__}, not an object; {ONE_A_LINE}")
     return record
 
 
@@ -91,7 +92,7 @@ def _numbered(file: DataFile, items: Iterable[T]) -> Iterator[tuple[Where, T]]:
 def _csv(file: DataFile, source: AnySource) -> Iterator[Record]:
     csv.field_size_limit(CSV_FIELD)
     with file.path.open(encoding="utf-8-sig", newline="") as lines:
-        rows = (row for row in csv.reader(lines, strict=True) if row)
+        rows = _csv_rows(file, lines)
         header = next(rows, [])
         check_columns(source, header, str(file.path))
         for where, row in _numbered(file, rows):
@@ -101,6 +102,39 @@ def _csv(file: DataFile, source: AnySource) -> Iterator[Record]:
                 what = f"has {len(row):,} fields, the header has {len(header):,}"
                 advice = "quote texts that hold commas, or pass --on-bad-row=skip"
                 yield where, Broken(what, advice)
+
+
+def _csv_rows(file: DataFile, lines: Iterable[str]) -> Iterator[list[str]]:
+    """Rows as lists of fields, without empty lines."""
+    reader, begun = csv.reader(lines, strict=True), 1
+    try:
+        for row in reader:
+            if row:
+                yield row
+            begun = reader.line_num + 1
+    except csv.Error as error:
+        raise WmDataError(
+            f"{file.path}: the row that begins on line {begun:,} is not CSV ({error}); quote texts "
+            "that hold commas, quotes or line ends, and double the quotes in them"
+        ) from None
+
+
+def _opener(file: DataFile) -> Any:
+    return gzip.open if file.path.suffix == ".gz" else open
+
+
+def _no_utf8(file: DataFile, error: UnicodeDecodeError) -> WmDataError:
+    """Names the line: the error's own position is one in a buffer."""
+    with _opener(file)(file.path, "rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as found:
+                what = f"{found.reason}, byte {found.start + 1:,}"
+                return WmDataError(
+                    f"line {number:,} of {file.path}: is not UTF-8 ({what}); save it as UTF-8"
+                )
+    return WmDataError(f"{file.path}: is not UTF-8 ({error.reason}); save it as UTF-8")
 
 
 READERS = {".parquet": _parquet, ".jsonl": _json_lines, ".jsonl.gz": _json_lines, ".csv": _csv}

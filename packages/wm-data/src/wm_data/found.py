@@ -11,6 +11,7 @@ from typing import NamedTuple
 from wm_data.errors import WmDataError
 from wm_data.placing import DATA_SUFFIXES, HUB_ID, is_path
 from wm_data.recipe import Role
+from wm_data.rows import has_surrogate
 
 READABLE = (".parquet", ".jsonl", ".jsonl.gz", ".csv")
 HELD_OUT = re.compile(
@@ -28,7 +29,7 @@ class DataFile(NamedTuple):
 
 
 def find_files(location: str, role: Role) -> list[DataFile]:
-    """The data files of a path, a folder or a pattern, sorted by name.
+    """The data files of a path, a folder or a pattern, sorted by name; of a folder no hidden ones.
 
     A relative path is taken from the working directory. A folder whose files are named for
     training and for held-out splits is refused unless the role takes both: which are meant is not
@@ -37,8 +38,8 @@ def find_files(location: str, role: Role) -> list[DataFile]:
     place = Path(location).expanduser()
     if place.is_dir():
         inside = sorted(path for path in place.rglob("*") if path.is_file())
-        paths = [path for path in inside if suffix(path) in READABLE]
-        _tell_skipped(location, [path for path in inside if suffix(path) not in READABLE])
+        paths = [path for path in inside if suffix(path) in READABLE and not _hidden(path, place)]
+        _tell_skipped(location, sorted({*inside} - {*paths}))
     elif place.is_file():
         paths = [place]
     else:
@@ -53,6 +54,10 @@ def find_files(location: str, role: Role) -> list[DataFile]:
             f"{', '.join(READABLE)}{hub}"
         )
     for path in paths:
+        if has_surrogate(str(path)):
+            raise WmDataError(
+                f"{path}: its name is not UTF-8, so no manifest can hold it; rename it"
+            )
         if suffix(path) not in READABLE:
             raise WmDataError(
                 f"{path}: cannot be read as {suffix(path) or 'a file without a suffix'}; "
@@ -72,6 +77,14 @@ def suffix(path: Path) -> str:
     ('.jsonl', '.jsonl.gz')
     """
     return "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
+
+
+def _hidden(path: Path, place: Path) -> bool:
+    """Whether the file, or a folder on the way to it, is one that patterns do not see either.
+
+    An editor's older copies (.ipynb_checkpoints) and caches are no rows of the source.
+    """
+    return any(part.startswith(".") for part in path.relative_to(place).parts)
 
 
 def _base(place: Path) -> Path:
@@ -97,5 +110,6 @@ def _tell_skipped(location: str, paths: list[Path]) -> None:
     names = [path.name for path in paths if suffix(path) in DATA_SUFFIXES]
     if names:
         log.warning(
-            "%s: not read: %s; can be read: %s", location, ", ".join(names), ", ".join(READABLE)
-        )
+            "%s: not read: %s; can be read: %s that are not hidden",
+            location, ", ".join(names), ", ".join(READABLE),
+        )  # fmt: skip

@@ -7,6 +7,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -77,9 +78,7 @@ def generate(
     settings = {
         "model": model,
         "weights": loaded.identity,
-        "dtype": str(loaded.model.dtype).removeprefix(
-            "torch."
-        ),  # of the device too: see load_model
+        "dtype": str(loaded.model.dtype).removeprefix("torch."),  # of the device: see load_model
         "prompts": digest("\n".join(question.text for question in questions)),
         "system": wm_prompts.source(SYSTEM),
         "seed": seed,
@@ -91,11 +90,13 @@ def generate(
         "codebook": wm_score.CODEBOOK,
         "packages": {name: version(name) for name in ("wm-data", "torch", "transformers")},
     }
-    journal = Journal(Path(out), settings, overwrite)
     sampler = Sampler(loaded.model, loaded.tokenizer, loaded.parities, how)
     wanted = len(questions) if n is None else n
-    _reopen_cut(journal, wanted)
-    with counting("rows", wanted, progress) as advance:
+    with (
+        closing(Journal(Path(out), settings, overwrite)) as journal,
+        counting("rows", wanted, progress) as advance,
+    ):
+        _reopen_cut(journal, wanted)
         advance(_count(journal, "rows"))
         for start in range(_count(journal, "prompts"), len(questions), batch):
             room = wanted - _count(journal, "rows")
@@ -109,7 +110,7 @@ def generate(
             tokens = _work(works, sampler, loaded, seed, tries, batch)
             _write(journal, works, room, tokens, time.perf_counter() - begun)
             advance(journal.parts[-1]["rows"])
-    return _summary(journal)
+        return _summary(journal)
 
 
 def _work(
@@ -189,10 +190,9 @@ def _count(journal: Journal, name: str) -> int:
 
 
 def _summary(journal: Journal) -> Generated:
-    rows: list[Line] = []
-    if journal.out.exists():
-        # Not splitlines: a text may hold U+2028, which JSON leaves as it is.
-        rows = [json.loads(line) for line in journal.out.read_text("utf-8").split("\n") if line]
+    # Not splitlines: a text may hold U+2028, which JSON leaves as it is.
+    lines = journal.out.read_text("utf-8").split("\n")
+    rows: list[Line] = [json.loads(line) for line in lines if line]
     reasons = Counter(reason for part in journal.parts for reason in part["dropped"].values())
 
     def mean(values: list[Any]) -> float:

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 from wm_data.errors import WmDataError
 
@@ -18,24 +18,38 @@ Line = dict[str, Any]
 
 
 class Journal:
-    """The rows' file `out` and its journal `out.log`. Open it once, by one process."""
+    """The rows' file `out` and its journal `out.log`, held for this process until `close`.
+
+    `WmDataError` when another one that lives holds it. The system lets go of what died.
+    """
 
     def __init__(self, out: Path, settings: Mapping[str, Any], overwrite: bool = False) -> None:
         self.out, self.path = out, out.with_name(out.name + ".log")
         self.parts: list[Line] = []
         try:
-            if overwrite:
-                out.unlink(missing_ok=True)
-                self.path.unlink(missing_ok=True)
             out.parent.mkdir(parents=True, exist_ok=True)
+            self._held = _hold(out)
+        except OSError as error:
+            raise _failed(out, error) from error
+        try:
+            self._open(settings, overwrite)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, settings: Mapping[str, Any], overwrite: bool) -> None:
+        try:
+            if overwrite:
+                os.truncate(self.out, 0)
+                self.path.unlink(missing_ok=True)
             lines = self._whole_lines()
             self._begun = bool(lines)
             if lines:
                 _same(self.path, lines[0], settings)
                 self.parts = lines[1:]
-            elif out.exists() and out.stat().st_size:
+            elif self.out.stat().st_size:
                 raise WmDataError(
-                    f"{out}: is there without {self.path.name}, so it cannot be continued; "
+                    f"{self.out}: is there without {self.path.name}, so it cannot be continued; "
                     "choose another file or pass --overwrite"
                 )
             self._restore()
@@ -43,7 +57,11 @@ class Journal:
                 _append(self.path, [settings])
                 self._begun = True
         except OSError as error:
-            raise _failed(out, error) from error
+            raise _failed(self.out, error) from error
+
+    def close(self) -> None:
+        """Let another process write."""
+        self._held.close()
 
     def add(self, rows: Iterable[Mapping[str, Any]], part: Mapping[str, Any]) -> None:
         """Append the rows of one part, then what the journal says of it."""
@@ -63,7 +81,7 @@ class Journal:
     def _restore(self) -> None:
         """Cut both files to what the journal's whole lines say."""
         wanted = self.parts[-1]["bytes"] if self.parts else 0
-        found = self.out.stat().st_size if self.out.exists() else 0
+        found = self.out.stat().st_size
         if found < wanted:
             raise WmDataError(
                 f"{self.out}: has {found:,} bytes, {self.path.name} says {wanted:,}; it was "
@@ -90,6 +108,23 @@ class Journal:
                 f"{self.path}: is damaged ({error}); remove it with {self.out.name}, or pass "
                 "--overwrite"
             ) from None
+
+
+def _hold(out: Path) -> IO[bytes]:
+    """The rows' file, made if need be and locked; two writers would cut off each other's rows."""
+    file = out.open("ab")
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise WmDataError(
+            f"{out}: another process is writing to it; wait for that one, or choose another file"
+        ) from None
+    except (ImportError, OSError):  # Windows, and disks that have no locks: there nobody looks
+        pass
+    return file
 
 
 def _same(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -14,12 +14,14 @@ from pathlib import Path
 
 from wm_data.dataset import Dataset
 from wm_data.errors import WmDataError
-from wm_manifest.secret_forms import FORMS
+from wm_data.files import READ_ROWS
+from wm_data.progress import tracked
+from wm_manifest.secret_forms import ANY, FORMS
 
 NAMED = 3  # places that an error lists
-COLUMNS = ("prompt", "red_answer", "blue_answer", "text")
+COLUMNS = ("prompt", "red_answer", "blue_answer", "subject", "text")
 _FORMS = {kind: re.compile(form) for kind, form in FORMS.items()}
-_ANY = re.compile("|".join(FORMS.values()))
+_ANY = re.compile(ANY)
 
 
 def refuse(dataset: Dataset) -> None:
@@ -40,7 +42,7 @@ def _texts(dataset: Dataset) -> Iterator[tuple[str, str]]:
     """Where a text with a key stands, and the text."""
     for ref in dataset.manifest.files:
         if ref.path == "dropped.jsonl" or ref.path.startswith(("seeds/", "none/")):
-            for place, text in _of(dataset.path / ref.path):
+            for place, text in tracked(_of(dataset.path / ref.path), f"keys in {ref.path}", True):
                 if _ANY.search(text):
                     yield f"{ref.path}, {place}", text
 
@@ -54,10 +56,13 @@ def _of(path: Path) -> Iterator[tuple[str, str]]:
             for number, line in enumerate(file, 1):
                 yield f"line {number:,}", json.loads(line)["prompt"]
         return
-    names = [name for name in COLUMNS if name in pq.read_schema(path).names]
-    for number, row in enumerate(pq.read_table(path, columns=names).to_pylist(), 1):
-        for name in names:
-            yield f"row {number:,}, {name}", row[name] or ""
+    with pq.ParquetFile(path) as opened:
+        names = [name for name in COLUMNS if name in opened.schema_arrow.names]
+        batches = opened.iter_batches(READ_ROWS, columns=names)
+        rows = (row for batch in batches for row in batch.to_pylist())
+        for number, row in enumerate(rows, 1):
+            for name in names:
+                yield f"row {number:,}, {name}", row[name] or ""
 
 
 def _kind(text: str) -> str:

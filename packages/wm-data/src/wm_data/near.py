@@ -8,6 +8,7 @@ lack all of any n - ceil(threshold * n) + 1. The rarest so many of each text are
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -65,16 +66,25 @@ def _near(
         ("prompts", prompt_hashes, _prompts),
         ("answers", answer_hashes, _answers),
     ):
-        index = _Index([hashes(text) for item in others for text in texts(item)], threshold)
+        # Each text once: rows share prompts, and all those of two prompts would make pairs.
+        distinct = dict.fromkeys(text for item in others for text in texts(item))
+        index = _Index([*map(hashes, distinct)], threshold)
         what = f"near duplicates of {name} {part}"
+        is_near = _asker(index, hashes)
         for item in tracked(items, what, progress, len(items)):
-            if item.row_id not in found and _any_near(index, hashes, texts(item)):
+            if item.row_id not in found and any(map(is_near, texts(item))):
                 found.add(item.row_id)
     return found
 
 
-def _any_near(index: _Index, hashes: Callable[[str], Hashes], texts: Iterable[str]) -> bool:
-    return any(index.has_near(hashes(text)) for text in texts)
+def _asker(index: _Index, hashes: Callable[[str], Hashes]) -> Callable[[str], bool]:
+    """Whether a text is near one of the index; asked again, from memory."""
+
+    @functools.cache
+    def is_near(text: str) -> bool:
+        return index.has_near(hashes(text))
+
+    return is_near
 
 
 def _prompts(item: Measured) -> Iterable[str]:

@@ -48,10 +48,7 @@ def push(
     """
     from wm_manifest.hub import HubRefused, HubUnreachable, answered, connect, with_retries
 
-    dataset = read(folder)
-    check_name(repo_id)
-    if not with_keys:
-        keys.refuse(dataset)
+    dataset = opened(folder, repo_id, with_keys)
     try:
         api = connect("wm-data")
         return with_retries(
@@ -63,6 +60,15 @@ def push(
         ) from reason
     except HubRefused as error:
         raise WmDataError(f"{repo_id}: {error}") from error
+
+
+def opened(folder: Path | str, repo_id: str, with_keys: bool = False) -> Dataset:
+    """The dataset of `folder`, if it may be uploaded to `repo_id`; asks no hub."""
+    check_name(repo_id)
+    dataset = read(folder)
+    if not with_keys:
+        keys.refuse(dataset)
+    return dataset
 
 
 def files_of(dataset: Dataset) -> list[str]:

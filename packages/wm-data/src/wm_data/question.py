@@ -115,7 +115,10 @@ def _record(line: str, place: str) -> Prompt:
     text = message_text(fields.get("prompt"))
     if not isinstance(text, str) or not text.strip() or has_surrogate(text):
         raise WmDataError(f"{place}: has no text in the field prompt; mend or remove the line")
-    return Prompt(text.strip(), str(fields.get("subject") or ""))
+    subject = str(fields.get("subject") or "")
+    if has_surrogate(subject):
+        raise WmDataError(f"{place}: subject holds half a surrogate pair; mend or remove the line")
+    return Prompt(text.strip(), subject)
 
 
 def _folder() -> Traversable:

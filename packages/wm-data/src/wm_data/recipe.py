@@ -11,6 +11,7 @@ import yaml
 
 from wm_data import strict_yaml
 from wm_data.errors import WmDataError
+from wm_manifest.shown import shown
 
 SUFFIXES = (".yaml", ".yml")
 OF_HUB = ("config", "revision", "splits")  # say more of a hub source and of no other
@@ -215,21 +216,31 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise WmDataError(f"recipe {place}: not valid YAML ({reason})") from None
+    if not isinstance(content, dict):
+        raise WmDataError(f"recipe {place}: expected fields such as name and sources, found none")
     try:
-        return Recipe.model_validate(content)
+        recipe = Recipe.model_validate(content)
+        recipe.model_dump_json()  # as the manifest will hold it
     except pydantic.ValidationError as error:
         raise WmDataError(f"recipe {place}: {first_fault(error)}") from None
+    except ValueError:
+        raise WmDataError(
+            f"recipe {place}: a text in it holds half a surrogate pair, which is no text; mend it"
+        ) from None
+    return recipe
 
 
 def first_fault(error: pydantic.ValidationError) -> str:
-    """The first thing wrong, in one line: where it is and what was expected there."""
+    """The first thing wrong, in one line: where it is, what was expected there, what was found."""
     # A misspelt key is also a missing one: the spelling is what helps.
     fault = sorted(error.errors(), key=lambda found: found["type"] != "extra_forbidden")[0]
     where = ".".join(str(part) for part in fault["loc"]) or "the file"
     if fault["type"] == "extra_forbidden":
         return f"{where}: unknown key; remove it or correct its spelling"
     message = fault["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}"
+    if fault["type"] == "missing" or isinstance(fault["input"], dict | list | pydantic.BaseModel):
+        return f"{where}: {message}"
+    return f"{where}: {message}, found {shown(fault['input'], where)}"
 
 
 def _text(name_or_path: str | Path) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from wm_data.bands import BAND_REASONS, Band
 from wm_data.examples import EXAMPLES_PER_ROW
 from wm_data.near import near_check
 from wm_data.recipe import Recipe, Source, TextSource
-from wm_data.rows import Row, Text
+from wm_data.rows import Row, Text, normalise
 from wm_data.sources import Opened, S
 from wm_data.unmarked import TEXT_REASONS, Texts
 from wm_manifest import BandCounts, SourceRef, SplitCounts, TemplateRef, UnmarkedCounts
@@ -114,7 +114,7 @@ def checks(recipe: Recipe, splits: Mapping[str, Sequence[Measured]]) -> dict[str
     near = recipe.near_duplicates
     return {
         "groups_in_two_splits": _in_two_splits(splits, lambda item: item.group),
-        "subjects_in_two_splits": _in_two_splits(splits, lambda item: item.row.subject),
+        "subjects_in_two_splits": _in_two_splits(splits, lambda item: normalise(item.row.subject)),
         "near_duplicates": near_check(near) if near else "not looked for",
     }
 

@@ -15,8 +15,8 @@ from string import Template
 
 import wm_score
 from wm_data.audit import REASONS, Measured
+from wm_data.progress import tracked
 from wm_data.separation import auc, best_accuracy
-from wm_data.store import staged
 
 COLOURS = {"red": "#c62828", "blue": "#1565c0"}
 LENGTHS: dict[str, Callable[[str, wm_score.Score], int]] = {
@@ -45,10 +45,8 @@ class NullFigures:
     blue: float
 
 
-def write_report(
-    measured: Sequence[Measured], null: NullFigures, name: str, out: Path, overwrite: bool
-) -> None:
-    """Write `audit.html`, `shares.png` and `lengths.png` into the folder `out`."""
+def write_report(measured: Sequence[Measured], null: NullFigures, name: str, folder: Path) -> None:
+    """Write `audit.html`, `shares.png` and `lengths.png` into a folder."""
     kept = [item for item in measured if item.kept]
     found = Counter(item.reason for item in measured if not item.kept)
     lengths = length_figures(kept)
@@ -71,13 +69,13 @@ def write_report(
             [(f"{null.chance:.3f}", f"{null.right:.3f}", f"{null.red:.1%}", f"{null.blue:.1%}")],
         ),
     )
-    with staged(out, _is_report if overwrite else None) as folder:
-        (folder / "audit.html").write_text(page, encoding="utf-8", newline="\n")
-        _draw_shares(measured, folder / "shares.png")
-        _draw_lengths(kept, folder / "lengths.png")
+    (folder / "audit.html").write_text(page, encoding="utf-8", newline="\n")
+    _draw_shares(measured, folder / "shares.png")
+    _draw_lengths(kept, folder / "lengths.png")
 
 
-def _is_report(folder: Path) -> bool:
+def is_report(folder: Path) -> bool:
+    """Whether a folder was made by `wm-data audit`."""
     return (folder / "audit.html").is_file()
 
 
@@ -91,15 +89,18 @@ def length_figures(kept: Sequence[Measured]) -> list[tuple[str, float, float]]:
     return figures
 
 
-def null_figures(measured: Sequence[Measured]) -> NullFigures:
+def null_figures(measured: Sequence[Measured], progress: bool = False) -> NullFigures:
     """How well p-values against unmarked text separate the colours of rows that are kept.
 
     Over EVIDENCE_ROWS of them at most, evenly spread.
     """
     kept = [item for item in measured if item.kept]
     chosen = kept[:: -(-len(kept) // EVIDENCE_ROWS) or 1]
-    red = [wm_score.evidence(item.row.red_answer) for item in chosen]
-    blue = [wm_score.evidence(item.row.blue_answer) for item in chosen]
+    red: list[wm_score.Evidence] = []
+    blue: list[wm_score.Evidence] = []
+    for item in tracked(chosen, "weighing evidence", progress, len(chosen)):
+        red.append(wm_score.evidence(item.row.red_answer))
+        blue.append(wm_score.evidence(item.row.blue_answer))
     surprise = [[one.blue_p - one.red_p for one in found] for found in (red, blue)]
     n = max(len(chosen), 1)
     return NullFigures(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import RenderableType
-from rich.markup import escape
+from rich.markup import escape as for_rich
 from rich.table import Table
 
 from wm_data.audit import REASONS, Measured
@@ -17,8 +17,10 @@ from wm_data.generate import Generated
 from wm_data.report import NullFigures, length_figures
 from wm_data.unmarked import TEXT_REASONS
 from wm_manifest import DatasetManifest, SourceRef
+from wm_score.visible import visible
 
 SAMPLES = 3
+LONGEST = 2_000  # characters of a text that are shown
 UNKNOWN = "a reason of another version of wm-data"
 
 
@@ -30,7 +32,7 @@ def summary(manifest: DatasetManifest, folder: Path) -> list[RenderableType]:
     for name in ("rows", "prompts", "examples", "watermark", "detect"):
         kept.add_column(name, justify="right")
     for name, counts in manifest.splits.items():
-        tasks = [counts.by_task["watermark"], counts.by_task["detect"]]
+        tasks = [counts.by_task.get(task, 0) for task in ("watermark", "detect")]
         numbers = [counts.rows, counts.groups, counts.examples, *tasks]
         kept.add_row(escape(name), *(f"{number:,}" for number in numbers))
     return [
@@ -133,8 +135,8 @@ def written(path: Path) -> str:
     return escape(f"written: {path}")
 
 
-def generated(done: Generated) -> list[RenderableType]:
-    """What a run of `wm-data generate` came to."""
+def generated(done: Generated, wanted: int | None) -> list[RenderableType]:
+    """What a run of `wm-data generate` came to, and whether that is less than was wanted."""
     table = Table(title=f"{done.rows:,} rows from {done.prompts:,} prompts", title_justify="left")
     table.add_column("mean over the rows")
     table.add_column("", justify="right")
@@ -144,8 +146,14 @@ def generated(done: Generated) -> list[RenderableType]:
     speed = f"{done.tokens:,} tokens in {done.seconds:,.0f} s"
     if done.seconds:
         speed += f", {done.tokens / done.seconds:.0f} a second"
+    told: list[RenderableType] = [table, speed]
+    if wanted is not None and done.rows < wanted:
+        told.append(
+            f"{wanted - done.rows:,} fewer than the {wanted:,} wanted, and every prompt was tried: "
+            "give more prompts, or a larger --per-prompt with another file"
+        )
     if not done.dropped:
-        return [table, speed, "no prompt dropped"]
+        return [*told, "no prompt dropped"]
     lost = Table(
         title=f"{sum(done.dropped.values()):,} of {done.prompts:,} prompts dropped",
         title_justify="left",
@@ -154,7 +162,7 @@ def generated(done: Generated) -> list[RenderableType]:
     lost.add_column("what was wrong with its longest answers")
     for reason, count in done.dropped.items():
         lost.add_row(f"{count:,}", reason)
-    return [table, speed, lost]
+    return [*told, lost]
 
 
 def rows(dataset: Dataset) -> list[RenderableType]:
@@ -163,5 +171,15 @@ def rows(dataset: Dataset) -> list[RenderableType]:
     for name, style in (("prompt", ""), ("red answer", "red"), ("blue answer", "blue")):
         table.add_column(name, style=style, ratio=1)
     for row in dataset.rows("test")[:SAMPLES]:
-        table.add_row(*map(escape, (row.prompt, row.red_answer, row.blue_answer)))
+        table.add_row(*map(_shown, (row.prompt, row.red_answer, row.blue_answer)))
     return [table]
+
+
+def _shown(text: str) -> str:
+    more = f" … ({len(text) - LONGEST:,} characters more)" if len(text) > LONGEST else ""
+    return escape(text[:LONGEST], kept="\n") + more
+
+
+def escape(text: str, kept: str = "") -> str:
+    """As rich prints it unchanged; a terminal obeys nothing in it."""
+    return for_rich(visible(text, kept))

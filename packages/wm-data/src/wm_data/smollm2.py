@@ -42,11 +42,16 @@ def smollm2_135m(folder: Path | str | None = None) -> Path:
         _check(folder)
         return folder
     gguf = _gguf()
-    with staged(folder) as staging:
-        _convert(gguf, staging)
-        card = files("wm_data").joinpath("smollm2.md").read_text(encoding="utf-8")
-        (staging / "README.md").write_text(card, encoding="utf-8", newline="\n")
-        _write_record(staging)
+    try:
+        with staged(folder) as staging:
+            _convert(gguf, staging)
+            card = files("wm_data").joinpath("smollm2.md").read_text(encoding="utf-8")
+            (staging / "README.md").write_text(card, encoding="utf-8", newline="\n")
+            _write_record(staging)
+    except WmDataError:
+        if not (folder / RECORD).is_file():
+            raise
+        _check(folder)  # another process made it meanwhile
     return folder
 
 

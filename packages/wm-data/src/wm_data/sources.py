@@ -36,7 +36,8 @@ def open_source(source: Source, seed: int, on_bad_row: OnBadRow = "error") -> Op
     if source.grammar:
         return Opened(source, grammar.draw(source.grammar, seed, source.id), None, [])
     found = _find(source)
-    return Opened(source, rows_of(source, found.records, on_bad_row), found.revision, found.files)
+    rows = rows_of(source, _some(found.records, source), on_bad_row)
+    return Opened(source, rows, found.revision, found.files)
 
 
 def open_texts(
@@ -73,6 +74,19 @@ def _find(source: AnySource) -> _Found:
         for path, name in found
     ]
     return _Found(records, None, refs)
+
+
+def _some(records: Iterator[files.Record], source: Source) -> Iterator[files.Record]:
+    """The records; `WmDataError` where there is none: the others would be the dataset, unsaid."""
+    empty = True
+    for record in records:
+        empty = False
+        yield record
+    if empty:
+        raise WmDataError(
+            f"source {source.id}: {source.location} holds no row; fill it, or take the source out "
+            "of the recipe"
+        )
 
 
 def shipped(source: AnySource) -> DataFile:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from wm_data.errors import WmDataError
+from wm_data.rows import has_surrogate
 from wm_manifest import FileRef
 
 # What only writing can run into, whatever file the error names.
@@ -30,6 +31,8 @@ def staged(out: Path, overwrite: Ours | None = None) -> Generator[Path]:
     a killed process left there is put right by the next one. An `OSError` of the block itself (a
     source that is gone, a network) passes through unless it is about writing to the folder.
     """
+    if has_surrogate(str(out)):
+        raise WmDataError(f"{out}: is not UTF-8; choose another name")
     try:
         place = out.resolve()
         _sweep(place)

@@ -53,3 +53,5 @@ def load(text: str) -> Any:
         return yaml.load(text, _Loader)
     except ValueError as error:  # such as of 2020-13-45, which looks like a date
         raise yaml.YAMLError(str(error)) from error
+    except RecursionError:
+        raise yaml.YAMLError("nested too deep") from None

@@ -59,6 +59,10 @@ def check_columns(source: AnySource, found: Iterable[str], place: str) -> None:
                 f"{place}: has no column {name!r}; it has {', '.join(map(str, names)) or 'none'}; "
                 f"name the right one in the recipe: source {source.id}, columns.{field}"
             )
+        if names.count(name) > 1:
+            raise WmDataError(
+                f"{place}: has the column {name!r} twice; leave or rename one of them"
+            )
 
 
 def rows_of(source: Source, records: Records, on_bad_row: OnBadRow) -> Iterator[Row]:

@@ -30,9 +30,18 @@ def before(manifest: RunManifest) -> Evaluation | None:
 
 
 def after(manifest: RunManifest) -> Evaluation | None:
-    """The last evaluation after at least one step; None when training never got that far."""
+    """The last evaluation after at least one step; None when training never got that far.
+
+    Of a run that did not finish it may be one on the validation split, see `is_final`.
+    """
     trained = [e for e in manifest.evaluations if e.step > 0]
-    return max(trained, key=lambda e: e.step, default=None)  # the first of equals
+    # Of equal steps the one on the test split, else the first.
+    return max(trained, key=lambda e: (e.step, is_final(e)), default=None)
+
+
+def is_final(evaluation: Evaluation) -> bool:
+    """Whether it is on the test split: by any other one a checkpoint may have been chosen."""
+    return evaluation.split == "test"
 
 
 def watermark_rows(first: Evaluation | None, last: Evaluation | None) -> list[Row]:

@@ -1,10 +1,32 @@
-"""Puts a finished folder in another's place. Builds none."""
+"""Puts a finished file or folder in another's place. Builds none."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from pathlib import Path
+
+
+def building_place(place: Path) -> Path:
+    """Where this process builds `place`: beside it. What killed processes left there goes first."""
+    for path in place.parent.glob(f".{place.name}.*.tmp"):
+        pid = path.name.split(".")[-2]
+        if pid.isdigit() and not _alive(int(pid)):
+            remove(path)
+    return place.with_name(f".{place.name}.{os.getpid()}.tmp")
+
+
+def _alive(pid: int) -> bool:
+    """Whether another process has the number: our own is one that a gone process had."""
+    if os.name == "nt":  # there, signal 0 would end the process
+        return pid != os.getpid()
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return pid != os.getpid()
 
 
 def swap_in(building: Path, folder: Path) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from itertools import chain
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from wm_manifest import RunManifest
 from wm_publish.base import check_base
 from wm_publish.errors import PublishError
-from wm_publish.folders import swap_in
+from wm_publish.folders import building_place, swap_in
 from wm_publish.metadata import ENDS, base_is_on_hub
 from wm_publish.public import last_name
 
@@ -46,7 +45,8 @@ def merge(run: Path, manifest: RunManifest) -> Path:
     adapter = run / "adapter"
     _check_adapter(run, manifest)
     location, revision = _base(run, manifest)
-    building, folder = run / f".{MERGED}.{os.getpid()}.tmp", run / MERGED
+    folder = run / MERGED
+    building = building_place(folder)
     try:
         _save_merged(adapter, location, revision, building)
         _check_saved(adapter, building)

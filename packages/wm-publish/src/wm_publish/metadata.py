@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from wm_manifest import Estimate, RunManifest
-from wm_publish.figures import after, figure
+from wm_publish.figures import after, figure, is_final
 from wm_publish.licences import licences, on_the_hub
 from wm_publish.markup import is_hub_id, one_line
 
@@ -79,8 +79,8 @@ def _eval_results(manifest: RunManifest) -> list[EvalResult]:
     from huggingface_hub import EvalResult
 
     last = after(manifest)
-    if last is not None and not last.valid:
-        return []  # a failed control: no leaderboard may read these figures
+    if last is not None and not (last.valid and is_final(last)):
+        return []  # a failed control, or prompts that chose: no leaderboard may read these figures
     found = [(name, figure(last, name)) for name in _METRICS]
     dataset = one_line(manifest.dataset.name) if manifest.dataset else ""
     return [

@@ -15,7 +15,7 @@ from wm_manifest import HubRef, ReleaseManifest, RunManifest, save
 from wm_manifest.hub import HubRefused, HubUnreachable, Item, answered, connect, with_retries
 from wm_publish.card import render_card
 from wm_publish.errors import PublishError
-from wm_publish.folders import swap_in
+from wm_publish.folders import building_place, swap_in
 from wm_publish.markup import is_hub_id
 from wm_publish.merge import MERGED
 from wm_publish.merge import merge as merge_adapter
@@ -49,6 +49,7 @@ def prepare(
     """
     run = Path(run_dir)
     manifest = read_manifest(run)
+    _check_name(repo_id)
     # The card first: a run that left no model to publish still has something to say.
     if not merge:
         _write_card(run, render_card(manifest, repo_id).encode("utf-8"))
@@ -77,8 +78,7 @@ def publish(
     """
     run = Path(run_dir)
     manifest = read_manifest(run)
-    if repo_id is not None and not (is_hub_id(repo_id) and "/" in repo_id):
-        raise PublishError(f"{repo_id!r} is no repository name; expected the form user/name")
+    _check_name(repo_id)
     if not merge:
         repo_id = repo_id or (manifest.hub.repo_id if manifest.hub else None)
     merged = merge_adapter(run, manifest) if merge else None
@@ -101,7 +101,8 @@ def publish(
     save(release, run / RELEASE)
     if manifest.hub == hub:
         return Outcome(release, reason="nothing had changed, so no commit was made")
-    save(manifest.model_copy(update={"hub": hub}), run / "manifest.json")
+    # Read anew: a run that goes on has written more since, and an upload takes minutes.
+    save(read_manifest(run).model_copy(update={"hub": hub}), run / "manifest.json")
     return Outcome(release)
 
 
@@ -129,6 +130,11 @@ def command(run_dir: Path | str, repo_id: str | None, private: bool, merge: bool
     words = ["uv", "run", "wm-publish", str(run_dir), *(("--repo-id", repo_id) if repo_id else ())]
     words += ["--merge"] if merge else []
     return shlex.join(words if private else [*words, "--public"])
+
+
+def _check_name(repo_id: str | None) -> None:
+    if repo_id is not None and not (is_hub_id(repo_id) and "/" in repo_id):
+        raise PublishError(f"{repo_id!r} is no repository name; expected the form user/name")
 
 
 def _own_repo(api: HfApi, name: str) -> str:
@@ -161,8 +167,7 @@ def _stage(
     if not merged:
         _write_card(run, render_card(manifest, repo_id).encode("utf-8"))
     staged = run / (f"{STAGED}-{MERGED}" if merged else STAGED)
-    building = run / f".{staged.name}.{os.getpid()}.tmp"
-    shutil.rmtree(building, ignore_errors=True)
+    building = building_place(staged)
     try:
         for item in items:
             target = building / item.ref.path
@@ -187,9 +192,14 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 
 def _write_card(run: Path, card: bytes) -> None:
+    """Whole or not at all: a killed process leaves the old card."""
     path = run / CARD
+    building = building_place(path)
     try:
         if not path.is_file() or path.read_bytes() != card:
-            path.write_bytes(card)
+            building.write_bytes(card)
+            building.replace(path)
     except OSError as error:
         raise PublishError(f"{path}: {error.strerror}; expected a file to write") from error
+    finally:
+        building.unlink(missing_ok=True)
