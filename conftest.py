@@ -1,5 +1,7 @@
 """For every package's tests: one hub on localhost, and workers that do not fight for the cores."""
 
+import atexit
+import gc
 import importlib.util
 import os
 import ssl
@@ -19,6 +21,22 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 collect_ignore_glob = ["packages/*/scripts/*"]  # run by hand, and they import each other
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """No search for garbage among what is imported and collected: most of a million objects stay.
+
+    Each search would take half a second, and a training run asks for some.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+        atexit.register(gc.unfreeze)  # nanobind takes what is still frozen then for leaked
+
 
 SERVER = Path(__file__).parent / "packages/wm-publish/tests/hub_server.py"
 

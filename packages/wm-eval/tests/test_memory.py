@@ -21,6 +21,12 @@ from wm_eval.judge import judge
 from wm_manifest import Decoding
 
 
+@pytest.fixture
+def decoding(decoding: Decoding) -> Decoding:
+    """Half as long: memory that runs out at pass 25 still does so amid the first answers."""
+    return decoding.model_copy(update={"max_new_tokens": 32})
+
+
 class Card:
     """Memory for `largest` rows; more run it out from the `first` forward pass on."""
 

@@ -4,7 +4,7 @@ import ctypes
 import os
 import pickle
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,14 @@ def tiny(dataset_dir: Path) -> Callable[..., TrainConfig]:
         return TrainConfig.model_validate(fields)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def no_pictures() -> Iterator[None]:
+    """Runs draw no curves, which takes a third of their time; those of test_run and others do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wm_train.plots.draw", lambda *_: [])
+        yield
 
 
 @pytest.fixture(scope="session")

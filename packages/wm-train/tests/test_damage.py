@@ -16,6 +16,8 @@ from wm_train.config import TrainConfig
 from wm_train.errors import CheckpointError
 from wm_train.provenance import sha256
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 FILES = [
     "adapter_config.json",
     "adapter_model.safetensors",

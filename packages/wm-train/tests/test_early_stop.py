@@ -18,6 +18,8 @@ from wm_train.divergence import Divergence, DivergenceError
 from wm_train.early_stop import judge, on_the_way
 from wm_train.errors import ConfigError
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 METRIC = "detect/accuracy"
 
 

@@ -17,6 +17,8 @@ from wm_train.differences import Figure, differences, figures
 from wm_train.errors import ConfigError
 from wm_train.provenance import sha256
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 RED = "watermark/red/success"
 
 

@@ -26,6 +26,8 @@ from wm_train.out_of_memory import OutOfMemoryError
 from wm_train.record import RunRecord
 from wm_train.resume import fingerprint
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 Make = Callable[..., TrainConfig]
 STEPS = 4
 
@@ -169,8 +171,9 @@ def test_a_folder_is_one_process_alone(tmp_path: Path) -> None:
 
 
 def test_another_configuration_is_refused_and_damage_needs_a_word(
-    tiny: Make, config: TrainConfig, tmp_path: Path
+    tiny: Make, tmp_path: Path
 ) -> None:
+    config = tiny(optim={"steps": 2}, tracking={"mode": "disabled"})
     folder = tmp_path / "run"
     go(config, folder)
     assert not list(folder.rglob("training_args.bin"))
@@ -233,7 +236,8 @@ def test_a_resumed_run_finds_the_base_answers_of_its_own_step_0(
     kind: str, tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first attempt ends in the last evaluation, before there is a base arm."""
-    config = tiny(model={"lora": {"r": 2, "alpha": 4} if kind == "lora" else None})
+    lora = {"r": 2, "alpha": 4} if kind == "lora" else None
+    config = tiny(model={"lora": lora}, tracking={"mode": "disabled"})
     folder, last = tmp_path / "run", tmp_path / "run/eval/step-000002"
 
     def cut_off(*args: object) -> None:

@@ -172,7 +172,8 @@ def test_a_lora_run_leaves_an_adapter_that_loads(
     tiny: Callable[..., TrainConfig], tmp_path: Path
 ) -> None:
     loss = {"contrast": "prompts", "beta": 30.0, "sharpness": {"watermark": 3.0, "detect": 1.0}}
-    config = tiny(model={"lora": {"r": 2, "alpha": 4, "dropout": 0.1}}, loss=loss)
+    lora = {"r": 2, "alpha": 4, "dropout": 0.1}
+    config = tiny(model={"lora": lora}, loss=loss, tracking={"mode": "disabled"})
     manifest = start(config, tmp_path / "lora")
     assert loss.items() <= manifest.config["loss"].items()
     folder = tmp_path / "lora/adapter"
@@ -200,7 +201,8 @@ def test_the_printed_command_evaluates_as_the_run_did(
 ) -> None:
     """The run has its base answers from step 0, the command asks the base for them."""
     adapter = {"r": 2, "alpha": 4} if lora else None
-    config = tiny(model={"precision": precision, "lora": adapter})
+    model = {"precision": precision, "lora": adapter}
+    config = tiny(model=model, tracking={"mode": "disabled"})
     run = tmp_path / "my [b] run"  # to be quoted for the shell, and no markup
     manifest = start(config, run)
     steps = "\n".join(summary.next_steps(manifest, run))
@@ -271,7 +273,7 @@ def test_a_run_that_ends_badly_says_so(
     else:
         monkeypatch.setattr(RunRecord, "evaluated", fail)
     with pytest.raises(type(error)):
-        start(tiny(), tmp_path / "run")
+        start(tiny(tracking={"mode": "disabled"}), tmp_path / "run")
     manifest = load(RunManifest, tmp_path / "run/manifest.json")
     assert (manifest.status, manifest.attempts[-1].cause) == (status, cause)
     assert (tmp_path / "run/README.md").is_file()

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pyarrow.parquet
 import pytest
 
-from wm_manifest import EvalReport, RunManifest, load
+from wm_manifest import EvalReport, GitState, RunManifest, load
 from wm_train import cli
 from wm_train.record import RunRecord
 
@@ -159,6 +159,9 @@ def test_a_secret_that_would_be_shown_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    # The patch of a run has these tests' own lines where somebody is editing beside them.
+    clean = GitState(commit="a" * 40, dirty=False)
+    monkeypatch.setattr("wm_train.checkout.state", lambda *_: clean)
     rows = f"{SECRETS['hub token']}.parquet"
     shutil.copy(dataset_dir / "seeds/train.parquet", rows)
     Path("recipe.yaml").write_text(f"name: rows\nsources:\n  - id: rows\n    file: {rows}\n")

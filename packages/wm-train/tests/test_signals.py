@@ -21,6 +21,8 @@ from wm_train.pace import Pace
 from wm_train.signals import Stopped, announcement
 from wm_train.trainer import WatermarkOrpoTrainer
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 STEPS = 4
 HERE = 2  # the step in which, or after which, a signal comes
 ENOUGH_S = 120.0
