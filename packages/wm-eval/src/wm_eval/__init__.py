@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         prompt_text,
     )
     from wm_eval.run import evaluate, evaluate_with
+    from wm_eval.together import help_evaluate, leading
 
 __all__ = [
     "WatermarkEvalCallback",
@@ -29,6 +30,8 @@ __all__ = [
     "end_of_turn",
     "evaluate",
     "evaluate_with",
+    "help_evaluate",
+    "leading",
     "load_model",
     "prompt_ids",
     "prompt_text",
@@ -42,6 +45,8 @@ _HOME = {
     "end_of_turn": "prompting",
     "evaluate": "run",
     "evaluate_with": "run",
+    "help_evaluate": "together",
+    "leading": "together",
     "load_model": "loading",
     "prompt_ids": "prompting",
     "prompt_text": "prompting",

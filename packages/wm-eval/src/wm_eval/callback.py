@@ -19,6 +19,7 @@ from transformers import TrainerCallback
 from wm_eval.preserve import preserved
 from wm_eval.run import evaluate
 from wm_eval.start import Start, answers_as_its_base
+from wm_eval.together import Talk, World, help_evaluate, in_parts, leading, processes
 
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments
@@ -39,11 +40,9 @@ class WatermarkEvalCallback(TrainerCallback):
     object knows its own alone, and no other's in a folder that is used twice.
 
     With `out`, reports are written to `out/step-000000` and so on. `every=0`: only before and
-    after. All ranks evaluate, the main one reports. Too little memory halves the batch, and in the
-    end skips an evaluation with a warning: it never ends a training.
+    after. All ranks answer, each a part, and the main one reports. Too little memory halves the
+    batch, and in the end skips an evaluation with a warning: it never ends a training.
     """
-
-    everyone = True  # every process evaluates
 
     def __init__(
         self,
@@ -113,10 +112,14 @@ class WatermarkEvalCallback(TrainerCallback):
             "start": self._start(model, state.global_step) if out else None,
         }
 
+        talk = self._talk(model)
+        if talk is not None and not main:
+            help_evaluate(model, tokenizer, talk, settings.get("base", "auto"))
+            return
         report = None
         # Fewer answers at a time are tried before that: it is raised where not even one fits.
-        with preserved(model, tokenizer), suppress(torch.OutOfMemoryError):
-            report = evaluate(model, tokenizer, self.dataset_dir, **settings)
+        with preserved(model, tokenizer), suppress(torch.OutOfMemoryError), leading(talk):
+            report = evaluate(model, tokenizer, self.dataset_dir, talk=talk, **settings)
         if report is None:
             torch.cuda.empty_cache()
             warnings.warn(
@@ -127,21 +130,21 @@ class WatermarkEvalCallback(TrainerCallback):
         elif main:
             self.on_report(report)
 
+    def _talk(self, model: Any) -> Talk | None:
+        """How processes that train together answer a part each; None where they cannot.
+
+        Where each has a part of the model, all must make the same passes: they answer everything.
+        """
+        return World() if processes() > 1 and not in_parts(model) else None
+
     def _start(self, model: Any, step: int) -> Start | None:
         """The evaluation before the first step, where there is one that the base may be read from.
 
-        Where every process evaluates, all have to ask the same, and not all see one folder.
+        Where each process asks for itself, all have to ask the same, and not all see one folder.
         """
-        if self.out is None or not self.at_start or (self.everyone and processes() > 1):
+        alone = processes() == 1 or self._talk(model) is not None
+        if self.out is None or not self.at_start or not alone:
             return None
         if step == 0 and (self._trained or not answers_as_its_base(model)):
             return None
         return Start(self.out / "step-000000", self.run)
-
-
-def processes() -> int:
-    """How many train together."""
-    import torch.distributed as dist
-
-    alone = not dist.is_available() or not dist.is_initialized()
-    return 1 if alone else dist.get_world_size()

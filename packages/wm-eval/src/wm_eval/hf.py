@@ -55,7 +55,7 @@ class HFGenerator:
         self.model: Any = model
         self.tokenizer = tokenizer
         self.batch_size = batch_size  # halved where memory is not enough for so many
-        self._asked = batch_size  # decides what is asked with what, whatever memory is enough for
+        self.asked = batch_size  # decides what is asked with what, whatever memory is enough for
         self.adapter_off = adapter_off
         self.stops = stop_ids(model, tokenizer)
         self.forward = Forward(model)
@@ -67,9 +67,18 @@ class HFGenerator:
     def answer(
         self, requests: Sequence[Request], decoding: Decoding, done: Collection[str] = ()
     ) -> Iterator[dict[str, Reply]]:
-        """Yield replies as rows end. A pool of requests is answered whole or not at all, so that
-        the same requests give the same batches whatever was done before. Where memory runs out,
-        the families of a pool that have no replies yet are asked again, fewer rows at a time."""
+        """Yield replies as rows end."""
+        for pool in self.answering(requests, decoding, done):
+            yield from pool
+
+    def answering(
+        self, requests: Sequence[Request], decoding: Decoding, done: Collection[str] = ()
+    ) -> list[Iterator[dict[str, Reply]]]:
+        """The pools that are to be answered; one is when it is iterated over.
+
+        A pool of requests is answered whole or not at all, so that the same requests give the same
+        batches whatever was done before.
+        """
         if not self.shares:
             requests = [replace(request, family=request.id) for request in requests]
         prompts = self._prompts(requests)
@@ -77,23 +86,36 @@ class HFGenerator:
         self._check_room(max(needed, default=0))
         opening = self._openings(prompts, {request.id: request.messages for request in requests})
         prefill = Prefill(self.forward)
-        for pool in pools(requests, prompts, opening, self._asked):
-            left = [] if all(id in done for family in pool for id in family.ids) else pool
-            given = set[str]()
-            while left:
-                short = False
-                try:
-                    for replies in self._pool(left, prefill, prompts, decoding):
-                        fresh = {id: reply for id, reply in replies.items() if id not in given}
-                        given.update(fresh)
-                        yield fresh
-                except RuntimeError as error:
-                    if not memory.ran_out(error):
-                        raise
-                    short = True
-                left = [family for family in left if not given.issuperset(family.ids)]
-                if short:  # out of the except clause, which holds on to what filled the memory
-                    self._fewer()
+        return [
+            self._answered(pool, prefill, prompts, decoding)
+            for pool in pools(requests, prompts, opening, self.asked)
+            if not all(id in done for family in pool for id in family.ids)
+        ]
+
+    def _answered(
+        self,
+        pool: Sequence[Family],
+        prefill: Prefill,
+        prompts: dict[str, list[int]],
+        decoding: Decoding,
+    ) -> Iterator[dict[str, Reply]]:
+        """Yield replies as rows end. Where memory runs out, the families that have no replies yet
+        are asked again, fewer rows at a time."""
+        left, given = pool, set[str]()
+        while left:
+            short = False
+            try:
+                for replies in self._pool(left, prefill, prompts, decoding):
+                    fresh = {id: reply for id, reply in replies.items() if id not in given}
+                    given.update(fresh)
+                    yield fresh
+            except RuntimeError as error:
+                if not memory.ran_out(error):
+                    raise
+                short = True
+            left = [family for family in left if not given.issuperset(family.ids)]
+            if short:  # out of the except clause, which holds on to what filled the memory
+                self._fewer()
 
     def _pool(
         self,
@@ -130,31 +152,49 @@ class HFGenerator:
         self, asked: Sequence[Continuation], done: Collection[str] = ()
     ) -> Iterator[dict[str, Likelihood]]:
         """Yield the likelihood of each answer, longest rows first, in fixed batches."""
+        for batch in self.weighing(asked, done):
+            yield from batch
+
+    def weighing(
+        self, asked: Sequence[Continuation], done: Collection[str] = ()
+    ) -> list[Iterator[dict[str, Likelihood]]]:
+        """The batches that are to be weighed; one is when it is iterated over."""
         prompts = self._prompts(asked)
         opening = self._openings(prompts, {one.id: one.messages for one in asked})
         rows = [(one.id, prompts[one.id], word_ids(self.tokenizer, one.answer)) for one in asked]
         rows.sort(key=lambda row: (opening[row[0]], -len(row[2]), -len(row[1]), row[0]))
-        prefill = Prefill(self.forward)
+        prefill, found = Prefill(self.forward), list[Iterator[dict[str, Likelihood]]]()
         while rows:
             longest, begins = max(1, len(rows[0][2])), opening[rows[0][0]]
             # The head's output for all answer positions must fit: see HEAD_ELEMENTS.
             fit = weigh.HEAD_ELEMENTS // (longest * self.forward.vocab_size)
-            batch = rows[: max(1, min(self.batch_size, fit))]
+            batch = rows[: max(1, min(self.asked, fit))]
             batch = [row for row in batch if opening[row[0]] == begins]
-            found = None
             if not all(id in done for id, _, _ in batch):
-                try:
-                    with torch.no_grad(), self._weights():
-                        found = self._weigh(prefill, begins, [row[1:] for row in batch])
-                except RuntimeError as error:
-                    if not memory.ran_out(error):
-                        raise
-                    batch = []
-                if not batch:
-                    self._fewer()
+                found.append(self._weighed(prefill, begins, batch))
             rows = rows[len(batch) :]
-            if found is not None:
-                yield {id: value for (id, _, _), value in zip(batch, found, strict=True)}
+        return found
+
+    def _weighed(
+        self,
+        prefill: Prefill,
+        opening: tuple[int, ...],
+        batch: list[tuple[str, list[int], list[int]]],
+    ) -> Iterator[dict[str, Likelihood]]:
+        """Yield the likelihoods of a batch; in parts of it, where memory is not enough for all."""
+        while batch:
+            part, found = batch[: self.batch_size], None
+            try:
+                with torch.no_grad(), self._weights():
+                    found = self._weigh(prefill, opening, [row[1:] for row in part])
+            except RuntimeError as error:
+                if not memory.ran_out(error):
+                    raise
+            if found is None:
+                self._fewer()
+                continue
+            batch = batch[len(part) :]
+            yield {id: value for (id, _, _), value in zip(part, found, strict=True)}
 
     def _prompts(self, asked: Sequence[Request | Continuation]) -> dict[str, list[int]]:
         """Ids of each prompt by its id."""

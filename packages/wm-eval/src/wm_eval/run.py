@@ -25,6 +25,7 @@ from wm_eval.record import arithmetic, describe, sha256, used_templates, version
 from wm_eval.rendered import dated, rendered_sha256
 from wm_eval.samples import pick_samples
 from wm_eval.start import Start
+from wm_eval.together import BASE, MODEL, Talk, together
 from wm_manifest import Decoding, EvalReport, ModelRef
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def evaluate(
     base: PreTrainedModel | Generator | Literal["auto"] | None = "auto",
     base_ref: ModelRef | None = None,
     start: Start | None = None,
+    talk: Talk | None = None,
 ) -> EvalReport:
     """Evaluate a loaded model on both tasks; write what `wm-eval --out` does into `out` if given.
 
@@ -78,6 +80,9 @@ def evaluate(
     `start`, inside a training, is its evaluation before the first step. At `step` 0 it is this one,
     which is kept as such; later on its answers are the base's, where they are whole and were given
     to the same questions: "auto" then asks the base for likelihoods alone. Raises `WmEvalError`.
+
+    With `talk`, inside `wm_eval.leading(talk)`, other processes that have the model answer their
+    part in `help_evaluate`; the report is that of one process.
     """
     from wm_eval.hf import HFGenerator
     from wm_eval.preserve import all_preserved
@@ -96,12 +101,14 @@ def evaluate(
         detect=detect,
     )
     with all_preserved([model, base], tokenizer):
+        own = model if isinstance(model, Generator) else HFGenerator(model, tokenizer, batch_size)
+        below = base_generator(model, tokenizer, batch_size, base) if extras else None
         return evaluate_with(
-            model if isinstance(model, Generator) else HFGenerator(model, tokenizer, batch_size),
+            together(own, MODEL, talk),
             data,
             decoding,
             model_ref or describe(model),
-            base=base_generator(model, tokenizer, batch_size, base) if extras else None,
+            base=below and together(below, BASE, talk),
             base_ref=base_ref,
             start=start if base == "auto" else None,
             arithmetic=arithmetic(model),
