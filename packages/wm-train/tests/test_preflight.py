@@ -272,12 +272,16 @@ def test_the_memory_is_that_of_the_packing_that_training_has(
     adapted = get_peft_model(model, base.lora(config.model.lora, model))
     trainer = with_adapter(adapted, Dataset.from_list(pairs[: config.optim.batch_size]))
     monkeypatch.setattr(preflight, "free_memory_gib", lambda: 0.0)
-    needed: list[float] = []
-    monkeypatch.setattr(preflight, "enough", lambda what, gib, *_: needed.append(gib))
+    needed: dict[str, list[float]] = {}
+    monkeypatch.setattr(
+        preflight, "enough", lambda what, gib, *_: needed.setdefault(what, []).append(gib)
+    )
     for shared in (True, False):
         trainer.packing = replace(PACKING, budget=100_000, shared=shared)
         preflight.room(config, tmp_path, trainer)
-    assert needed[3] > 1.1 * needed[1]
+    shared_gib, alone_gib = needed["memory"]
+    assert alone_gib > 1.1 * shared_gib
+    assert needed["memory of the host"] == [0, 0]  # of a model that is not in parts
 
 
 def test_a_run_that_goes_on_needs_no_room_for_the_checkpoints_it_has(

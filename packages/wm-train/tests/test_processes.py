@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,10 @@ from wm_train.config import ModelConfig
 from wm_train.trainer import WatermarkOrpoTrainer
 
 base, out, scope, contrast, pairs = *sys.argv[1:5], int(sys.argv[5])
-in_parts = ModelConfig(base=base, sharded=len(sys.argv) > 6)
+as_presets = "as the presets" in sys.argv
+in_parts = ModelConfig(
+    base=base, sharded="in parts" in sys.argv, precision="bfloat16" if as_presets else "float32"
+)
 processes.number()
 
 
@@ -42,9 +46,11 @@ rows = [row(i) for i in range(96)]
 trainer = WatermarkOrpoTrainer(
     model=AutoModelForCausalLM.from_pretrained(base, **sharded.loading(in_parts)),
     args=ORPOConfig(
-        output_dir=out, report_to="none", bf16=False, use_cpu=True, max_steps=4, optim="sgd",
-        learning_rate=0.1, per_device_train_batch_size=pairs, save_strategy="no", logging_steps=1,
-        activation_checkpointing=False, disable_dropout=False, remove_unused_columns=False,
+        output_dir=out, report_to="none", bf16=as_presets, use_cpu=True, max_steps=4,
+        optim="adamw_torch_fused" if as_presets else "sgd", weight_decay=0.01,
+        learning_rate=1e-3 if as_presets else 0.1, per_device_train_batch_size=pairs,
+        save_strategy="no", logging_steps=1,
+        activation_checkpointing=as_presets, disable_dropout=False, remove_unused_columns=False,
         ddp_find_unused_parameters=False, dataloader_drop_last=True, seed=0, data_seed=0,
         dataloader_pin_memory=False, disable_tqdm=True,
     ),
@@ -97,6 +103,33 @@ def test_processes_wait_for_each_other_while_one_reads_a_large_dataset(tmp_path:
     assert sorted(done.stdout.split("\n")[:-1]) == ["2:00:00"] * 2 + ["7 days, 0:00:00"] * 2
 
 
+def ended(
+    base: Path, folder: Path, processes: int, scope: str, contrast: str, how: list[str]
+) -> dict[str, Any]:
+    """Weights and log of a training of so many processes."""
+    out, script = folder / f"{processes}", folder / "script.py"
+    out.mkdir()
+    script.write_text(SCRIPT, "utf-8")
+    launch = [*LAUNCH, f"--nproc_per_node={processes}", str(script)]
+    asked = [str(base), str(out), scope, contrast, str(12 // processes), *how]
+    subprocess.run(
+        [*launch, *asked],
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
+    )
+    return torch.load(out / "result.pt", weights_only=False)
+
+
+@pytest.mark.slow
+def test_parts_learn_as_the_whole_as_the_presets_have_them(base_dir: Path, tmp_path: Path) -> None:
+    """In bfloat16, recomputing, with AdamW, and a head of its own: as near as its rounding is."""
+    base, how = untied(base_dir, tmp_path / "untied"), ["in parts", "as the presets"]
+    one, two = (ended(base, tmp_path, n, "answer", "prompts", how) for n in (1, 2))
+    losses = [[line["loss"] for line in end["log"][:4]] for end in (one, two)]
+    assert losses[1] == pytest.approx(losses[0], rel=0.01)
+    assert losses[0][3] < losses[0][0]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("scope", "contrast", "parts", "tied"),
@@ -113,21 +146,7 @@ def test_two_processes_are_one(
     base_dir: Path, tmp_path: Path, scope: str, contrast: str, parts: list[str], tied: bool
 ) -> None:
     base = base_dir if tied else untied(base_dir, tmp_path / "untied")
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT, "utf-8")
-    results = []
-    for processes in (1, 2):
-        out = tmp_path / f"{processes}"
-        out.mkdir()
-        launch = [*LAUNCH, f"--nproc_per_node={processes}", str(script)]
-        asked = [str(base), str(out), scope, contrast, str(12 // processes), *parts]
-        subprocess.run(
-            [*launch, *asked],
-            check=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
-        )
-        results.append(torch.load(out / "result.pt", weights_only=False))
-    one, two = results
+    one, two = (ended(base, tmp_path, n, scope, contrast, parts) for n in (1, 2))
     torch.testing.assert_close(one["weights"], two["weights"], atol=1e-6, rtol=0)
     for a, b in zip(one["log"][:4], two["log"][:4], strict=True):
         names = {"loss", "watermark/nll", "watermark/log_odds_ratio", "detect/margin"}

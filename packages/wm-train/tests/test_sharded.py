@@ -4,6 +4,8 @@ One process is a group of one here. That two make the update of one, and are kil
 with as if nothing had been, test_processes and test_processes_resume say.
 """
 
+import copy
+import errno
 import functools
 import os
 import sys
@@ -17,13 +19,13 @@ import pytest
 import torch
 import torch.distributed as dist
 from pydantic import ValidationError
-from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint import filesystem
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM
 from transformers.distributed.configuration_utils import DistributedConfig
 
-from wm_train import base, sharded
+from wm_train import base, full_disk, head, sharded
 from wm_train.config import ModelConfig
 from wm_train.errors import ConfigError
 
@@ -176,8 +178,62 @@ def test_a_checkpoint_without_one_of_the_weights_is_no_checkpoint(
     with sharded.whole(in_parts()) as whole:
         kept = {n: w for n, w in whole.state_dict().items() if "layers.0.mlp.up" not in n}
         whole.save_pretrained(tmp_path, state_dict=kept)
-    with pytest.raises(CheckpointException, match=r"layers\.0\.mlp\.up_proj"):
+    with pytest.raises(RuntimeError, match=r"layers\.0\.mlp\.up_proj"):
         sharded.load_weights(in_parts(), tmp_path)
+
+
+@apart
+def test_a_full_disk_is_one_though_another_process_found_it(
+    in_parts: Callable[..., Any], tmp_path: Path
+) -> None:
+    """DCP wraps what went wrong in any process in something that is no Exception."""
+    trained = Trained(in_parts())
+    trained.step()
+
+    def full(*asked: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    filesystem._write_item = full
+    with pytest.raises(OSError, match="No space left") as caught:
+        trained._save_optimizer_and_scheduler(str(tmp_path))
+    assert full_disk.is_full(caught.value, tmp_path)
+
+
+@apart
+def test_a_divided_head_of_its_own_makes_no_logits(base_dir: Path, tmp_path: Path) -> None:
+    """FSDP2 gives it a class of its own, with which it is a linear layer still."""
+    model = AutoModelForCausalLM.from_pretrained(base_dir)
+    untied = copy.deepcopy(model.config)
+    untied.tie_word_embeddings = False
+    divided = type(model)(untied)
+    fully_shard([divided.model.norm, divided.lm_head])
+    assert type(divided.lm_head) is not torch.nn.Linear
+    assert head._is_plain(divided.lm_head)
+    assert head._is_plain(model.lm_head)
+    assert not head._is_plain(torch.nn.Linear(2, 2, bias=True))
+    assert not head._is_plain(model.model.norm)
+
+
+@apart
+def test_nothing_of_a_whole_model_stays(in_parts: Callable[..., Any], tmp_path: Path) -> None:
+    with sharded.whole(in_parts()) as whole:
+        weight = whole.lm_head.weight
+        assert weight.device.type == "cpu"
+    assert whole.lm_head.weight.device.type == "meta"  # though it is held here
+
+
+@apart
+def test_too_little_memory_for_a_whole_model_is_one_line(
+    in_parts: Callable[..., Any], tmp_path: Path
+) -> None:
+    model = in_parts()
+
+    def short(*asked: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    sharded._fill = short
+    with pytest.raises(sharded.WholeModelError, match=r"0\.0 GiB beside"), sharded.whole(model):
+        pass
 
 
 def test_parts_take_several_processes_and_all_weights() -> None:

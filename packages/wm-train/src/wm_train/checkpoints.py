@@ -174,7 +174,6 @@ class VerifiedCheckpoints:
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Weights, or the adapter, and tokenizer; no pickle of arguments, as Trainer's writes."""
-        import torch
 
         from wm_train import sharded
 
@@ -183,7 +182,7 @@ class VerifiedCheckpoints:
         # PEFT would ask the hub whether the base's vocabulary was resized.
         extra = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
         folder, main = output_dir or trainer.args.output_dir, trainer.args.should_save
-        with sharded.whole(model, torch.float32, "cpu") as saved:
+        with sharded.for_disk(model) as saved:
             if saved is not None:
                 saved.save_pretrained(folder, state_dict=state_dict, is_main_process=main, **extra)
         if main:

@@ -18,6 +18,7 @@ FLOAT32, BFLOAT16, NF4 = 4, 2, 0.53  # bytes; NF4 with its doubly quantised scal
 ADAM_STATES = 2
 EVALUATION = "answers in evaluation"
 GATHERED = "gathered for a pass"
+WHOLE = "whole model in evaluation"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def memory(
     }
     if config.model.sharded:
         parts[GATHERED] = gathered_bytes(shape, width)
-        parts[EVALUATION] += shape.parameters * width  # the main process has a whole model then
+        parts[WHOLE] = shape.parameters * width
     elif width < weight_bytes(config, device):
         parts["weights in bfloat16"] = shape.parameters * BFLOAT16
     return {part: size / GIB for part, size in parts.items()}
@@ -73,17 +74,21 @@ def gathered_bytes(shape: Shape, width: int) -> float:
 
 def peak(parts: dict[str, float]) -> float:
     """What is needed at once: an evaluation's cache comes when a step's own tensors are gone."""
-    staying = sum(parts.values()) - _step(parts) - parts[EVALUATION]
-    return staying + max(_step(parts), parts[EVALUATION])
+    staying = sum(parts.values()) - _step(parts) - _evaluation(parts)
+    return staying + max(_step(parts), _evaluation(parts))
 
 
 def largest_field(parts: dict[str, float]) -> str:
     """The field of the config that bounds what is needed at once."""
-    return "evaluation.batch_size" if parts[EVALUATION] > _step(parts) else "optim.pack_tokens"
+    return "evaluation.batch_size" if _evaluation(parts) > _step(parts) else "optim.pack_tokens"
 
 
 def _step(parts: dict[str, float]) -> float:
     return sum(parts.get(n, 0) for n in ("activations", "attention mask", "logits", GATHERED))
+
+
+def _evaluation(parts: dict[str, float]) -> float:
+    return parts[EVALUATION] + parts.get(WHOLE, 0)
 
 
 def evaluation_bytes(config: TrainConfig, shape: Shape, load: Load, width: int) -> float:
@@ -160,6 +165,11 @@ def flops(config: TrainConfig, shape: Shape, load: Load, recomputed: bool = True
     a_weight = (6 if trained else 4) + (2 if head_again else 0)
     head = load.predicted * a_weight * c.vocab_size * c.hidden_size
     return body + head
+
+
+def host_gib(config: TrainConfig, shape: Shape) -> float:
+    """What a checkpoint of a sharded model takes of the main process's host, which gathers it."""
+    return shape.parameters * FLOAT32 / GIB if config.model.sharded else 0.0
 
 
 def checkpoint_gib(shape: Shape) -> float:

@@ -13,11 +13,14 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 import wm_data
+from wm_eval import help_evaluate
 from wm_manifest import RunManifest
 from wm_train import (
     base,
     engine,
     examples,
+    full_disk,
+    out_of_memory,
     preflight,
     processes,
     references,
@@ -28,7 +31,7 @@ from wm_train import (
 from wm_train.config import ModelConfig, TrainConfig
 from wm_train.divergence import Divergence, DivergenceError
 from wm_train.early_stop import EarlyStop
-from wm_train.errors import DataError
+from wm_train.errors import CheckpointError, ConfigError, DataError
 from wm_train.record import RunRecord
 from wm_train.resume import CatchingUp
 from wm_train.signals import Stop, Stopped
@@ -37,12 +40,12 @@ from wm_train.signals import Stop, Stopped
 def follow(config: TrainConfig, run_dir: Path) -> NoReturn:
     """Train with the main process until it ends, and end as it does."""
     stop = Stop()
-    with stop.listening():
+    with stop.listening(), full_disk.told(run_dir), out_of_memory.told(config, run_dir):
         manifest, checkpoint, wanted = processes.share((None, None, None))
         assert manifest is not None
         assert wanted is not None
         # The same in all, at one step or of the same rows: the main one says it.
-        with suppress(Stopped, DivergenceError, DataError):
+        with suppress(Stopped, DivergenceError, DataError, CheckpointError, _BaseError):
             _train(config, run_dir, manifest, checkpoint, wanted, stop)
         sys.exit(processes.hear_end())
 
@@ -58,12 +61,12 @@ def _train(
     record = Heard(run_dir, manifest)
     dataset = wm_data.read(run_dir / "dataset")
     location = base.prepare(config.model, run_dir, config.seed)  # it is there already
-    model, tokenizer, _ = base.load(wanted, location)
+    model, tokenizer = _load(wanted, location)
     longest, size = config.data.max_tokens, config.optim.batch_size
     share = config.loss.neutral.rows()
     train_split = dataset.examples("train")
     pairs = examples.tokenize(train_split, tokenizer, longest, size, neutral_share=share)
-    hook = Waiting(run_dir / "dataset", record, config.evaluation.every)
+    hook = Helping(run_dir / "dataset", record, config.evaluation.every, tokenizer)
     diverged = Divergence(config.early_stop.max_loss, config.evaluation.every)
     early = EarlyStop(config.early_stop, record, Console(quiet=True))
     watchers = [diverged, hook, early, stop]
@@ -77,8 +80,23 @@ def _train(
         references.attach(trainer)
         trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
     record.share()  # it ended as this one did, and saves what all have
-    with sharded.whole(trainer.model):
+    with sharded.for_disk(trainer.model):
         pass
+
+
+class _BaseError(Exception):
+    """The base cannot be loaded, by any of the processes."""
+
+
+def _load(wanted: ModelConfig, location: str) -> tuple[Any, Any]:
+    """The base, once the main process has said that it is the right one."""
+    try:
+        model, tokenizer, _ = base.load(wanted, location)
+    except ConfigError as error:
+        raise _BaseError from error
+    if wanted.sharded:  # else it had said so before this one began
+        processes.share(None)
+    return model, tokenizer
 
 
 class Heard(RunRecord):
@@ -88,16 +106,16 @@ class Heard(RunRecord):
         return manifest
 
 
-class Waiting(CatchingUp):
-    """Waits where the main process evaluates, and takes over what it found.
+class Helping(CatchingUp):
+    """Answers a part of what the main process asks, and takes over what it found."""
 
-    Of a model in parts it gives its own, so that the main process has all of them.
-    """
-
-    def __init__(self, dataset_dir: Path, record: RunRecord, every: int) -> None:
-        super().__init__(dataset_dir, every=every, on_report=lambda report: None)
+    def __init__(self, dataset_dir: Path, record: RunRecord, every: int, tokenizer: Any) -> None:
+        super().__init__(
+            dataset_dir, every=every, on_report=lambda report: None, tokenizer=tokenizer
+        )
         self._record = record
 
     def _evaluate(self, state: Any, options: Any, kwargs: Any) -> None:
-        with sharded.whole(kwargs["model"]):
+        with sharded.whole(kwargs["model"]) as model:
+            help_evaluate(model, self.tokenizer, processes)
             self._record.share()

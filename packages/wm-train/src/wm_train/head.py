@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from wm_train.logps import CHUNK, adapted_logps, linear_logps, module_logps
 
@@ -25,7 +26,7 @@ def token_head(head: nn.Module, pack: Pack, chunk: int = CHUNK) -> Generator[Non
 
     def forward(hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         states = hidden.flatten(0, -2)[pack.sources]  # (edges, width)
-        if type(head) is nn.Linear and not _has_bias(head):
+        if _is_plain(head):
             return linear_logps(states, head.weight, pack.targets, chunk)
         if (low_rank := _low_rank(head, states)) is not None:
             return adapted_logps(states, *low_rank, pack.targets, chunk)
@@ -56,6 +57,14 @@ def _low_rank(head: Any, states: Tensor) -> tuple[Tensor, Tensor, Tensor] | None
     inputs = head.lora_dropout[name](cast)
     low = head.lora_A[name](inputs) * head.scaling[name]
     return base.weight, low, head.lora_B[name].weight
+
+
+def _is_plain(head: nn.Module) -> TypeGuard[nn.Linear]:
+    """Whether it is nn.Linear and nothing more: FSDP2 gives what it divides a class of its own."""
+    kind: Any = type(head)
+    if isinstance(head, FSDPModule):
+        kind = next(base for base in kind.__mro__ if not issubclass(base, FSDPModule))
+    return kind is nn.Linear and not _has_bias(head)
 
 
 def _has_bias(layer: Any) -> bool:

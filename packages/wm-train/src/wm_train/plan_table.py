@@ -60,8 +60,9 @@ def table(
     ]
     lines += [(f"memory: {part}", f"{gib:.2f} GiB", "") for part, gib in plan.memory.items()]
     total = estimate.peak(plan.memory)
-    where = "the main device" if config.model.sharded else "each device"
-    lines.append(("memory in all", f"{total:.1f} GiB", f"an estimate, on {where}"))
+    lines.append(("memory in all", f"{total:.1f} GiB", "an estimate, on each device"))
+    if host := estimate.host_gib(config, shape):
+        lines.append(("host's memory", f"{host:.1f} GiB", "to gather a checkpoint"))
     lines += _on(plan, devices, device, mfu, total)
     if config.model.sharded and devices == 1:
         lines.append(("can be run", "NO", "not on one device (model.sharded): give --devices"))

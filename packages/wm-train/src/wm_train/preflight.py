@@ -194,6 +194,8 @@ def arithmetic(precision: str) -> Finding:
 
 def room(config: TrainConfig, run_dir: Path, trainer: WatermarkOrpoTrainer) -> list[Finding]:
     """The disk holds the checkpoints and the result, and the device holds a step."""
+    import torch
+
     shape = shapes.measured(trainer.model)
     size = config.optim.batch_size
     load, _ = load_of(trainer.packing, size, cast(Any, trainer.train_dataset).select(range(size)))
@@ -206,10 +208,12 @@ def room(config: TrainConfig, run_dir: Path, trainer: WatermarkOrpoTrainer) -> l
     if (most := config.checkpoint.max_bytes) is not None:
         disk = min(disk, most / estimate.GIB)
     disk -= sum(map(total, found(run_dir / "checkpoints"))) / estimate.GIB  # of a run that goes on
+    on_host = estimate.host_gib(config, shape) if torch.cuda.is_available() else 0.0
     return [
         budget(config.checkpoint.max_bytes, int(each * estimate.GIB), has_best),
         enough("disk", disk, shutil.disk_usage(run_dir).free / estimate.GIB, "checkpoint.keep"),
         enough("memory", step, free_memory_gib(), estimate.largest_field(parts)),
+        enough("memory of the host", on_host, free_host_gib(), None),
     ]
 
 
@@ -222,8 +226,9 @@ def budget(max_bytes: int | None, checkpoint_bytes: int, has_best: bool) -> Find
     return Finding("checkpoints")
 
 
-def enough(what: str, needed_gib: float, free_gib: float, field: str) -> Finding:
-    why = f"about {needed_gib:.1f} GiB needed, {free_gib:.1f} free; lower {field} or make room"
+def enough(what: str, needed_gib: float, free_gib: float, field: str | None) -> Finding:
+    less = f"lower {field} or make room" if field else "make room"
+    why = f"about {needed_gib:.1f} GiB needed, {free_gib:.1f} free; {less}"
     return Finding(what, why if needed_gib > free_gib else "")
 
 
@@ -234,6 +239,10 @@ def free_memory_gib() -> float:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # what the checks before this one are done with
         return torch.cuda.mem_get_info()[0] / estimate.GIB
+    return free_host_gib()
+
+
+def free_host_gib() -> float:
     known = Path("/proc/meminfo")  # Linux alone; elsewhere this is not checked
     for line in known.read_text("utf-8").splitlines() if known.is_file() else []:
         if line.startswith("MemAvailable:"):  # caches count as free: they give way

@@ -14,9 +14,10 @@ import pydantic
 from rich.console import Console
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from wm_eval import WatermarkEvalCallback
+from wm_eval import WatermarkEvalCallback, leading
+from wm_eval.together import Talk
 from wm_manifest import ModelRef, RunManifest, load
-from wm_train import checkpoints, sharded, status
+from wm_train import checkpoints, processes, sharded, status
 from wm_train.config import TrainConfig, first_fault
 from wm_train.errors import CheckpointError, ResumeError
 from wm_train.redact import MARK, redact_fields
@@ -168,6 +169,9 @@ class CatchingUp(WatermarkEvalCallback):
         if state.global_step:
             self.on_step_end(args, state, control, **kwargs)  # due there, or not
 
+    def _talk(self, model: Any) -> Talk | None:
+        return processes if processes.number() > 1 else None
+
     def evaluate_last(self, trainer: Any) -> None:
         """The evaluation of a training that had ended before it was cut off."""
         self._evaluate(trainer.state, self.final, {"model": trainer.model})
@@ -180,10 +184,8 @@ class ResumableEval(CatchingUp):
     is kept for these very weights: replayed steps give the same ones on a CPU, where nothing else
     has changed, and an accelerator sums in no fixed order. `paused` surrounds each one; `together`
     is called when a step's evaluation is there, made now or before, or left to a later attempt.
-    Step 0 is found again by the run's name.
+    Step 0 is found again by the run's name. The other processes answer a part: see `follow`.
     """
-
-    everyone = False  # the main process evaluates, the others wait
 
     def __init__(
         self,
@@ -208,7 +210,10 @@ class ResumableEval(CatchingUp):
     def _evaluate(self, state: Any, options: Any, kwargs: Any) -> None:
         with sharded.whole(kwargs["model"]) as model:
             step = int(state.global_step)
-            if not self._known(step) and not (self._stop and self._stop.asked):
+            if self._known(step) or (self._stop and self._stop.asked):
+                with leading(self._talk(model)):
+                    pass  # nothing
+            else:
                 weights = [self.run, f"step {step}", fingerprint(model)]
                 options = {**options, "weights": weights}
                 interruptible = self._stop.evaluating() if self._stop else nullcontext(lambda: None)

@@ -1,7 +1,7 @@
 """A model of which each process keeps a part (FSDP2): how it is loaded, saved, and made whole.
 
 Transformers divides it while it is loaded, so that no process ever holds it all, and Trainer trains
-it. What neither does is here: a state to go on from, and a whole model to evaluate and to publish.
+it. What neither does is here: a state to go on from, and whole models to evaluate and to publish.
 Every function here has to be called by all processes, for weights and optimizer lie in all of them.
 """
 
@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from wm_train import processes
+from wm_train.errors import WmTrainError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
 
 OPTIMIZER = "optimizer"  # a folder in a checkpoint: a file of each process
 SCHEDULER = "scheduler.pt"
+
+
+class WholeModelError(WmTrainError):
+    """A device holds a part of the model, and not the whole of it beside that."""
 
 
 def loading(config: ModelConfig) -> dict[str, Any]:
@@ -59,8 +65,8 @@ def computed_in(model: Any) -> torch.dtype:
 def let_go(model: nn.Module) -> None:
     """Leave each process its part again, after a forward pass that no backward pass followed.
 
-    Embeddings and head stay whole until then, and an optimizer that is made meanwhile would hold
-    the whole weights: they would be stepped, and forgotten.
+    The head and the last norm (and with the head the embeddings, where they are one) stay whole
+    until then. An optimizer made meanwhile would hold them so: stepped, and forgotten.
     """
     for module in model.modules():
         if isinstance(module, FSDPModule):
@@ -69,35 +75,57 @@ def let_go(model: nn.Module) -> None:
 
 @contextmanager
 def whole(
-    model: Any, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+    model: Any,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+    main_alone: bool = False,
 ) -> Generator[Any]:
-    """All of a sharded model in the main process, as long as this lasts; None in the others.
+    """All of a sharded model in each process as long as this lasts, or in the main one alone.
 
     A copy of its own, in the type that the model computes in and on its device unless told
-    otherwise. A model that is not sharded is given as it is, in every process.
+    otherwise; None where it is another's. What is not sharded is given as it is, in every process.
     """
     if not is_sharded(model):
         yield model
         return
     let_go(model)
-    made = _empty(model, dtype or computed_in(model), device or model.device)
-    with torch.no_grad():
-        for name, part in model.named_parameters():
-            all_of_it = part.full_tensor() if isinstance(part, DTensor) else part
-            if made is not None:
-                made.get_parameter(name).copy_(all_of_it)
-    if made is not None:
-        made.tie_weights()
+    dtype, made = dtype or computed_in(model), None
+    try:
+        if processes.is_main() or not main_alone:
+            made = _empty(model, dtype, device or model.device)
+        _fill(made, model, dtype)
+    except torch.OutOfMemoryError as error:
+        size = model.num_parameters() * dtype.itemsize / 2**30
+        raise WholeModelError(
+            f"not enough memory for the whole model, which is evaluated in one piece "
+            f"({size:.1f} GiB beside this process's part): take devices with more of it"
+        ) from error
     yield made
-    del made
+    if made is not None:
+        made.to_empty(device="meta")  # whoever was given it may still hold it
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
+def for_disk(model: Any) -> AbstractContextManager[Any]:
+    """The same in the main process's memory, as it is saved: in float32."""
+    return whole(model, torch.float32, "cpu", main_alone=True)
+
+
+def _fill(made: Any, model: Any, dtype: torch.dtype) -> None:
+    """Gather one weight after the other, in all processes; `made` may be None."""
+    with torch.no_grad():
+        for name, part in model.named_parameters():
+            weight = part.to(dtype)  # before: half as much is sent
+            weight = weight.full_tensor() if isinstance(weight, DTensor) else weight
+            if made is not None:
+                made.get_parameter(name).copy_(weight)
+    if made is not None:
+        made.tie_weights()
+
+
 def _empty(model: Any, dtype: torch.dtype, device: torch.device | str) -> Any:
-    """The main process's model of the same kind, with the same buffers and no weights yet."""
-    if not processes.is_main():
-        return None
+    """A model of the same kind, with the same buffers and no weights yet."""
     from transformers import AutoModelForCausalLM
 
     config = copy.deepcopy(model.config)
@@ -124,7 +152,8 @@ def load_weights(model: Any, folder: Path) -> None:
     let_go(model)
     tied: dict[str, str] = model.all_tied_weights_keys  # not in the files: they are others' weights
     state = {n: v for n, v in get_model_state_dict(model).items() if n not in tied}
-    cast(Any, dcp).load(state, storage_reader=HuggingFaceStorageReader(str(folder)))
+    with _own_errors():
+        cast(Any, dcp).load(state, storage_reader=HuggingFaceStorageReader(str(folder)))
     set_model_state_dict(model, state, options=StateDictOptions(strict=not tied))
 
 
@@ -152,7 +181,8 @@ class ShardedState:
             super()._save_optimizer_and_scheduler(output_dir)  # pyright: ignore
             return
         folder = Path(output_dir)
-        _dcp().save_optimizer_distributed(*_stateful(trainer), str(folder / OPTIMIZER))
+        with _own_errors():
+            _dcp().save_optimizer_distributed(*_stateful(trainer), str(folder / OPTIMIZER))
         if trainer.args.should_save:
             torch.save(trainer.lr_scheduler.state_dict(), folder / SCHEDULER)
 
@@ -162,8 +192,19 @@ class ShardedState:
             super()._load_optimizer_and_scheduler(checkpoint)  # pyright: ignore
             return
         folder = Path(checkpoint)
-        _dcp().load_optimizer_distributed(*_stateful(trainer), str(folder / OPTIMIZER))
+        with _own_errors():
+            _dcp().load_optimizer_distributed(*_stateful(trainer), str(folder / OPTIMIZER))
         trainer.lr_scheduler.load_state_dict(torch.load(folder / SCHEDULER, weights_only=True))
+
+
+@contextmanager
+def _own_errors() -> Generator[None]:
+    """What went wrong in any process, in all of them, without DCP's wrapper: it is no Exception."""
+    try:
+        yield
+    except CheckpointException as error:
+        first, _ = next(iter(error.failures.values()))
+        raise first from error
 
 
 def _stateful(trainer: Any) -> tuple[Any, Any]:

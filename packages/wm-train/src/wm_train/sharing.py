@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from wm_train import columns, sharded
+from wm_train import columns, processes, sharded
 from wm_train.attention import FLEX
 from wm_train.errors import first_line
 from wm_train.loss import answer_means
@@ -60,10 +60,12 @@ def settle(trainer: WatermarkOrpoTrainer) -> float | None:
     except (TypeError, ValueError, RuntimeError) as error:
         worst, why = None, f"it fails with {type(error).__name__}: {first_line(error)}"
     else:
-        if worst <= limit:
-            return worst
         why = f"log-probabilities differ by {worst:.1e} times the root of their number of tokens"
-        why += f" (allowed: {limit:.0e})"
+        why = "" if worst <= limit else f"{why} (allowed: {limit:.0e})"
+    # Two cards may round differently, and all have to go on alike.
+    why = next((each for each in processes.gathered(why) if each), "")
+    if not why:
+        return worst
     if trainer.attention == FLEX:  # the kernel may be at fault, and not the model
         log.warning("%s cannot be used here: %s; training goes on with sdpa", FLEX, why)
         trainer.use_sdpa()

@@ -144,5 +144,6 @@ class Stop(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self._training = False
+        self._asked = processes.highest(self._asked or 0) or None
         if self._asked is not None:  # in the last evaluation; the last checkpoint is there
             raise Stopped(self._asked)

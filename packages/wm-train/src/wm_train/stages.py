@@ -121,7 +121,9 @@ def load_base(
     # Nothing is told offline: what the first attempt was told stays.
     licence = base.license_of(location) or (begun.base_license if begun else None)
     record.update(base=reference, base_license=licence, base_weights_sha256=weights, **tokens)
-    if not wanted.sharded:
+    if wanted.sharded:
+        processes.share(None)  # it is the right one
+    else:
         tell(base.pinned(config.model, reference))
     return model, tokenizer
 
@@ -166,10 +168,9 @@ def save(
     tracker: Tracker,
 ) -> None:
     """Write the result, record its files, and give an adapter to W&B."""
-    import torch
 
     folder = run_dir / record.manifest.output
-    with sharded.whole(model, torch.float32, "cpu") as result:  # all there is, for the disk
+    with sharded.for_disk(model) as result:
         engine.save(result, tokenizer, folder)
     for path in (*(p for p in folder.rglob("*") if p.is_file()), folder):
         checkpoints.force(path)  # before a manifest that says "finished"
