@@ -114,6 +114,19 @@ def test_a_run_that_has_made_a_step_is_left_alone(
         resume.check(tiny(**changed), before)
 
 
+@pytest.mark.parametrize("stepped", [False, True])
+def test_a_run_without_a_step_goes_on_with_as_many_processes_as_there_are(
+    folder: Path, tiny: Make, monkeypatch: pytest.MonkeyPatch, stepped: bool
+) -> None:
+    monkeypatch.setattr(anew.processes, "number", lambda: 4)
+    if stepped:
+        log(folder, "train")
+    before, said = decide(tiny(), folder)
+    assert before is not None
+    assert before.processes == (1 if stepped else 4)
+    assert ("number of processes is 4 from now on, and was 1" in said) == (not stepped)
+
+
 def test_a_first_start_that_failed_does_not_take_its_name(tiny: Make, tmp_path: Path) -> None:
     for place in ("nowhere", "elsewhere"):
         config = tiny(data={"path": str(tmp_path / place)})

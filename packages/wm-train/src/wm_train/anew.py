@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from wm_manifest import RunManifest
-from wm_train import checkpoints, journal, resume
+from wm_train import checkpoints, journal, processes, resume
 from wm_train.config import TrainConfig
 from wm_train.lock import LOCK
 from wm_train.saying import say
@@ -31,7 +31,10 @@ def unless_same(
         for field, values in resume.changes(config, before).items()
         if field not in resume.OF_MEMORY
     }
-    if not found or _has_stepped(before, run_dir):
+    if _has_stepped(before, run_dir):
+        return before
+    before = _as_many(before, console)
+    if not found:
         return before
     if all(field.startswith(BETWEEN_STEPS) for field in found):
         for field, (past, new) in found.items():
@@ -48,6 +51,15 @@ def unless_same(
     )
     _empty(run_dir)
     return None
+
+
+def _as_many(before: RunManifest, console: Console) -> RunManifest:
+    """The run with as many processes as there are: no state of those of before is waited for."""
+    number = processes.number()
+    if number != before.processes:
+        told = resume.told("the number of processes", before.processes, number)
+        say(console, told, "yellow")
+    return before.model_copy(update={"processes": number})
 
 
 def _has_stepped(before: RunManifest, run_dir: Path) -> bool:
