@@ -98,7 +98,8 @@ def evaluate_command(
     dtype
         auto, float32, bfloat16 or float16.
     device
-        cpu, cuda, cuda:1 ...; by default the GPU when there is one.
+        cpu, cuda, cuda:1 ...; by default the GPU when there is one, and of several that a launcher
+        has processes for, one for each.
     trained_with
         manifest.json of the run or dataset that the model was trained with, to check against.
     overwrite
@@ -109,59 +110,70 @@ def evaluate_command(
     import torch
     from rich.console import Console
 
-    from wm_eval import items
+    from wm_eval import items, launched
     from wm_eval.decoding import check_decoding
     from wm_eval.errors import WmEvalError
     from wm_eval.finished import check_not_finished
     from wm_eval.loading import output_folder
-    from wm_eval.models import Names, open_models
+    from wm_eval.models import Names
     from wm_eval.run import evaluate
     from wm_eval.show import table, warning
+    from wm_eval.together import leading
     from wm_eval.vllm_backend import CHUNK
     from wm_eval.vllm_loading import check_options
 
-    # All that can be refused, before a model that takes minutes to load.
-    rows = AUTO_BATCH_SIZE if batch_size == "auto" else batch_size
-    check_decoding(temperature, top_p, top_k, rows, max_new_tokens)
-    items.described(data, split, limit)
-    if trained_with is not None and not trained_with.is_file():
-        missing = "neither a run's nor a dataset's manifest: no such file"
-        raise WmEvalError(f"--trained-with {trained_with}: {missing}")
-    if out is not None:
-        output_folder(out)
-        if not overwrite:
-            check_not_finished(out)
-    if base is not None and not extras:
-        raise WmEvalError(f"--base {base} goes with no --no-extras; leave one of them out")
     names = Names(model, adapter, base, revision, adapter_revision, base_revision)
-    if backend == "vllm":
-        check_options(base, device, temperature)
-        rows = CHUNK
-    models = open_models(names, dtype, device, backend)
-    try:
-        report = evaluate(
-            models.model,
-            models.tokenizer,
-            data,
-            split=split,
-            limit=limit,
-            seed=seed,
-            temperature=temperature,
-            top_p=top_p,
-            top_k=top_k,
-            detect=detect,
-            max_new_tokens=max_new_tokens,
-            batch_size=rows,
-            out=out,
-            trained_with=trained_with,
-            model_ref=models.ref,
-            weights=models.weights,
-            extras=extras,
-            base=models.base,
-            base_ref=models.base_ref,
-        )
-    except torch.OutOfMemoryError:
-        raise WmEvalError(f"{model}: not enough memory for even one answer at a time") from None
+    talk, device = launched.talk(), launched.device(device)
+    if talk is not None and talk.rank():
+        launched.helped(talk, names, dtype, device)
+        return 0
+    with leading(talk):
+        # All that can be refused, before a model that takes minutes to load.
+        rows = AUTO_BATCH_SIZE if batch_size == "auto" else batch_size
+        check_decoding(temperature, top_p, top_k, rows, max_new_tokens)
+        items.described(data, split, limit)
+        if trained_with is not None and not trained_with.is_file():
+            missing = "neither a run's nor a dataset's manifest: no such file"
+            raise WmEvalError(f"--trained-with {trained_with}: {missing}")
+        if out is not None:
+            output_folder(out)
+            if not overwrite:
+                check_not_finished(out)
+        if base is not None and not extras:
+            raise WmEvalError(f"--base {base} goes with no --no-extras; leave one of them out")
+        if backend == "vllm":
+            check_options(base, device, temperature)
+            if talk is not None:
+                raise WmEvalError("--backend vllm runs in one process; start it without a launcher")
+            rows = CHUNK
+        if talk is not None:
+            talk.share(launched.LOAD)
+        models = launched.opened(talk, names, dtype, device, backend)
+        try:
+            report = evaluate(
+                models.model,
+                models.tokenizer,
+                data,
+                split=split,
+                limit=limit,
+                seed=seed,
+                temperature=temperature,
+                top_p=top_p,
+                top_k=top_k,
+                detect=detect,
+                max_new_tokens=max_new_tokens,
+                batch_size=rows,
+                out=out,
+                trained_with=trained_with,
+                model_ref=models.ref,
+                weights=models.weights,
+                extras=extras,
+                base=models.base,
+                base_ref=models.base_ref,
+                talk=talk,
+            )
+        except torch.OutOfMemoryError:
+            raise WmEvalError(f"{model}: not enough memory for even one answer at a time") from None
     console = Console()
     console.print(table(report, every_figure=all_figures))
     if out is not None:

@@ -8,7 +8,7 @@ the one that asks has all of it.
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast
 
@@ -143,9 +143,13 @@ def leading(talk: Talk | None) -> Generator[None]:
     """Surrounds all that is asked; however it ends, the others go on with their own work then."""
     try:
         yield
-    finally:
+    except BaseException:
         if talk is not None:
-            talk.share(OVER)
+            with suppress(RuntimeError):  # they have ended before
+                talk.share(OVER)
+        raise
+    if talk is not None:
+        talk.share(OVER)
 
 
 def _made(pools: Sequence[Iterator[dict[str, Any]]], place: int) -> dict[str, Any] | Exception:
