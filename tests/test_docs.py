@@ -41,13 +41,14 @@ SUBCOMMANDS = (
 
 
 def commands(page: Path) -> list[str]:
-    """Lines of console blocks that start one of our commands, without `uv run` and pipes."""
+    """Lines of console blocks that start one of our commands, without `uv run`, launcher and pipes."""
     fenced = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
     found = fenced.findall(page.read_text("utf-8"))
     blocks = [block for language, block in found if language in ("", "console", "bash", "sh")]
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    matches = [re.search(r"(?:^|\| )(?:uv run )?(wm-[a-z]+ .*)", line) for line in lines]
-    return [match[1].partition("  #")[0] for match in matches if match]
+    launched = r"(?:accelerate launch --num_processes \d+ -m )?"
+    ours = re.compile(rf"(?:^|\| )(?:uv run )?{launched}wm[-_]([a-z]+ .*)")
+    return [f"wm-{m[1]}".partition("  #")[0] for m in map(ours.search, lines) if m]
 
 
 @cache
