@@ -1,4 +1,4 @@
-"""The hook in a training of two processes: both evaluate, one reports, the training is untouched."""
+"""The hook in a training of two processes: both answer, one reports, the training is untouched."""
 
 from __future__ import annotations
 

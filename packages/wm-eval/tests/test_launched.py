@@ -79,8 +79,8 @@ class Told:
     def __init__(self, word: Any) -> None:
         self.word = word
 
-    def share(self, value: Any) -> Any:
-        return self.word
+    def gathered(self, value: Any) -> list[Any]:
+        return [self.word, value]
 
 
 def test_a_process_that_helps_loads_nothing_where_the_first_one_has_refused() -> None:

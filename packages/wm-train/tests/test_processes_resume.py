@@ -20,6 +20,7 @@ SCRIPT = """
 import os, signal
 
 ASKED = -2  # in the place of a rank: SIGTERM for the one that evaluates, in the evaluation
+HELPING = -3  # or for the other one, which helps it
 from wm_eval.partial import Partial
 from wm_train import checkpoints, cli
 
@@ -40,9 +41,20 @@ def asked(self, answers):
     kept(self, answers)
 
 Partial.add = asked
+from wm_eval.together import _Share
+part = _Share.part
+
+def helping(self):
+    global rank
+    if rank == HELPING and os.environ["RANK"] == "1":
+        rank = -1
+        os.kill(os.getpid(), signal.SIGTERM)
+    return part(self)
+
+_Share.part = helping
 cli.main()
 """
-NOBODY, ASKED = (-1, 0), -2
+NOBODY, ASKED, HELPING = (-1, 0), -2, -3
 
 
 @pytest.fixture(params=["adapter", "all weights in parts"])
@@ -103,6 +115,21 @@ def test_two_processes_killed_and_resumed_end_alike(
         assert [line["step"] for line in journal.read(log, "eval")] == [0, 2, 4]
     saved = {p.name for p in (tmp_path / "run/checkpoints/checkpoint-4").glob("rng_state*")}
     assert saved == {"rng_state_0.pth", "rng_state_1.pth"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("who", [ASKED, HELPING], ids=["asks", "helps"])
+def test_a_signal_before_the_first_step_ends_both(
+    launch: Callable[..., int], tmp_path: Path, who: int
+) -> None:
+    """In the middle of an evaluation by both: neither is left waiting for the other."""
+    assert launch("run", (who, 0)) != 0
+    stopped = load(RunManifest, tmp_path / "run/manifest.json")
+    assert stopped.attempts[-1].cause == "stopped by SIGTERM"
+    assert launch("run") == 0
+    run = load(RunManifest, tmp_path / "run/manifest.json")
+    assert (run.status, [e.step for e in run.evaluations]) == ("finished", [0, 2, 4])
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM
 from transformers.distributed.configuration_utils import DistributedConfig
 
+from wm_eval import together
 from wm_train import base, full_disk, head, sharded
 from wm_train.config import ModelConfig
 from wm_train.errors import ConfigError
@@ -89,6 +90,7 @@ def test_a_whole_model_is_the_one_that_was_divided(
             assert torch.equal(weight, whole.get_parameter(name)), name
         assert torch.equal(plain(IDS).logits, whole(IDS).logits)
     assert model.config.distributed_config is not None
+    assert (together.in_parts(model), together.in_parts(plain)) == (True, False)
 
 
 @apart

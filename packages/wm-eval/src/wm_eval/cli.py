@@ -147,7 +147,7 @@ def evaluate_command(
                 raise WmEvalError("--backend vllm runs in one process; start it without a launcher")
             rows = CHUNK
         if talk is not None:
-            talk.share(launched.LOAD)
+            talk.gathered(launched.LOAD)
         models = launched.opened(talk, names, dtype, device, backend)
         try:
             report = evaluate(

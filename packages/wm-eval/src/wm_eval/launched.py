@@ -59,11 +59,11 @@ def opened(talk: Talk | None, names: Names, dtype: str, device: str | None, back
 
 def helped(talk: Talk, names: Names, dtype: str, device: str | None) -> None:
     """What a process does that is not the first one: load what that one loads, and help it."""
-    if talk.share(cast("str | None", OVER)) is OVER:
+    if talk.gathered(cast("str | None", OVER))[0] is OVER:
         return  # the first one has said why
     try:
         models = opened(talk, names, dtype, device, "hf")
     except WmEvalError:
-        talk.share(OVER)  # and says it here
+        talk.gathered(OVER)  # the first one says it
         return
     help_evaluate(cast(Any, models.model), models.tokenizer, talk, models.base)

@@ -1,16 +1,19 @@
 """Several processes, each with the whole model, answer what one of them asks. Asks nothing itself.
 
 What is answered together does not change: a pool of requests is one process's, whatever the number
-of them, so the answers are those of one process alone. After each round, a pool in each process,
-the one that asks has all of it.
+of them, so the answers are those of one process alone. They meet every few seconds, each with what
+it has answered since; all meetings are of one kind, so that nobody waits for another one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator, Sequence
+import pickle
+import time
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Method = Literal["answering", "weighing"]
 MODEL, BASE = "model", "base"  # who is asked
+MEET_S = 10.0  # a signal waits so long, and who is done sooner idles less than that
 
 
 class Talk(Protocol):
@@ -33,10 +37,6 @@ class Talk(Protocol):
 
     def rank(self) -> int:
         """This one's number."""
-        ...
-
-    def share(self, value: T) -> T:
-        """The asking process's value, in all of them."""
         ...
 
     def gathered(self, value: T) -> list[T]:
@@ -54,7 +54,17 @@ class Job:
     asked: tuple[Any, ...]
 
 
-NEXT, OVER = "next round", None  # the other words that are shared
+@dataclass(frozen=True)
+class Part:
+    """What a process has answered since the last meeting, or what went wrong with it."""
+
+    found: dict[str, Any] = field(default_factory=lambda: {})
+    done: bool = True
+    batch_size: int | None = None  # rows that its memory was enough for
+    error: Exception | None = None
+
+
+OVER = None  # in the place of a part, from the process that asks
 
 
 class Together:
@@ -62,30 +72,62 @@ class Together:
 
     def __init__(self, own: HFGenerator, name: str, talk: Talk) -> None:
         self._own, self._name, self._talk = own, name, talk
-
-    @property
-    def batch_size(self) -> int:
-        """Rows that memory was enough for, here."""
-        return self._own.batch_size
+        self.batch_size = own.batch_size  # rows that memory was enough for, everywhere
 
     def answer(
         self, requests: Sequence[Request], decoding: Decoding, done: Collection[str] = ()
     ) -> Iterator[dict[str, Reply]]:
-        """As `HFGenerator.answer`, a round at a time."""
-        return self._rounds("answering", requests, decoding, frozenset(done))
+        """As `HFGenerator.answer`, by what all have at a meeting."""
+        return self._met("answering", requests, decoding, frozenset(done))
 
     def likelihoods(
         self, asked: Sequence[Continuation], done: Collection[str] = ()
     ) -> Iterator[dict[str, Likelihood]]:
-        """As `HFGenerator.likelihoods`, a round at a time."""
-        return self._rounds("weighing", asked, frozenset(done))
+        """As `HFGenerator.likelihoods`, by what all have at a meeting."""
+        return self._met("weighing", asked, frozenset(done))
 
-    def _rounds(self, method: Method, *asked: Any) -> Iterator[dict[str, Any]]:
-        self._talk.share(Job(self._name, self._own.asked, method, asked))
+    def _met(self, method: Method, *asked: Any) -> Iterator[dict[str, Any]]:
         pools = getattr(self._own, method)(*asked)
-        for first in range(0, len(pools), self._talk.number()):
-            self._talk.share(NEXT)
-            yield _merged(self._talk.gathered(_made(pools, first)))
+        self._talk.gathered(Job(self._name, self._own.asked, method, asked))
+        mine, met = _Share(pools, self._talk, self._own), False
+        while not met:
+            parts = self._talk.gathered(mine.part())
+            known = [part.batch_size for part in parts if part.batch_size is not None]
+            self.batch_size = min(self.batch_size, *known)
+            for part in parts:
+                if part.error is not None:
+                    raise part.error
+            met = all(part.done for part in parts)
+            yield {id: reply for part in parts for id, reply in part.found.items()}
+
+
+class _Share:
+    """The pools that are this process's, answered a few seconds at a time."""
+
+    def __init__(self, pools: Sequence[Iterable[dict[str, Any]]], talk: Talk, own: Any) -> None:
+        self._left = chain.from_iterable(pools[talk.rank() :: talk.number()])
+        self._own = own
+
+    def part(self) -> Part:
+        found: dict[str, Any] = {}
+        begun = time.monotonic()
+        try:
+            for some in self._left:
+                found |= some
+                if time.monotonic() - begun >= MEET_S:
+                    return Part(found, False, self._own.batch_size)
+        except Exception as error:
+            self._left = iter(())
+            return Part(found, True, self._own.batch_size, _sendable(error))
+        return Part(found, True, self._own.batch_size)
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error, or where it cannot be sent what it says."""
+    try:
+        return pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
 
 
 def help_evaluate(
@@ -98,15 +140,25 @@ def help_evaluate(
     from wm_eval.preserve import all_preserved
 
     own = _Generators(model, tokenizer, base)
-    pools: list[Iterator[dict[str, Any]]] = []
-    place = talk.rank()
+    mine: _Share | _Failed | None = None
     with all_preserved([model, base], tokenizer):
-        while (word := talk.share(cast("Job | str | None", OVER))) is not OVER:
-            if isinstance(word, Job):
-                pools, place = own.pools(word), talk.rank()
-            else:
-                talk.gathered(_made(pools, place))
-                place += talk.number()
+        while True:
+            given: Any = mine.part() if mine is not None else Part()
+            said = talk.gathered(given)[0]
+            if said is OVER:
+                return
+            if isinstance(said, Job):
+                mine = own.share(said, talk)
+
+
+@dataclass
+class _Failed:
+    """In the place of pools that could not be made: the one that asks has made its own."""
+
+    error: Exception
+
+    def part(self) -> Part:
+        return Part(error=_sendable(self.error))
 
 
 class _Generators:
@@ -118,11 +170,15 @@ class _Generators:
         self._model, self._tokenizer, self._base = model, tokenizer, base
         self._made: dict[tuple[str, int], Any] = {}
 
-    def pools(self, job: Job) -> list[Iterator[dict[str, Any]]]:
+    def share(self, job: Job, talk: Talk) -> _Share | _Failed:
         key = job.of, job.batch_size
-        if key not in self._made:
-            self._made[key] = self._make(*key)
-        return getattr(self._made[key], job.method)(*job.asked)
+        try:
+            if key not in self._made:
+                self._made[key] = self._make(*key)
+            own = self._made[key]
+            return _Share(getattr(own, job.method)(*job.asked), talk, own)
+        except Exception as error:
+            return _Failed(error)
 
     def _make(self, name: str, batch_size: int) -> Any:
         from wm_eval.base_model import base_generator
@@ -134,42 +190,32 @@ class _Generators:
 
 
 def together(own: Any, name: str, talk: Talk | None) -> Any:
-    """The generator as it is, or as all processes are it."""
-    return Together(own, name, talk) if talk is not None else own
+    """The generator as it is, or as all processes are it. Another backend's answers alone."""
+    from wm_eval.hf import HFGenerator
+
+    if talk is None or not isinstance(own, HFGenerator):
+        return own
+    return Together(own, name, talk)
 
 
 @contextmanager
 def leading(talk: Talk | None) -> Generator[None]:
-    """Surrounds all that is asked; however it ends, the others go on with their own work then."""
+    """Surrounds all that is asked; however it ends, the others go on with their own work then.
+
+    But for an interrupt, which may have come in the middle of a meeting: it ends this process, and
+    so the others' waiting.
+    """
     try:
         yield
+    except KeyboardInterrupt:
+        raise
     except BaseException:
         if talk is not None:
             with suppress(RuntimeError):  # they have ended before
-                talk.share(OVER)
+                talk.gathered(OVER)
         raise
     if talk is not None:
-        talk.share(OVER)
-
-
-def _made(pools: Sequence[Iterator[dict[str, Any]]], place: int) -> dict[str, Any] | Exception:
-    """The answers of one pool; what went wrong, for the process that asks to raise."""
-    found: dict[str, Any] = {}
-    try:
-        for some in pools[place] if place < len(pools) else ():
-            found |= some
-    except Exception as error:
-        return error
-    return found
-
-
-def _merged(parts: Sequence[dict[str, Any] | Exception]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for part in parts:
-        if isinstance(part, Exception):
-            raise part
-        found |= part
-    return found
+        talk.gathered(OVER)
 
 
 class World:
@@ -181,11 +227,6 @@ class World:
     def rank(self) -> int:
         return _dist().get_rank()
 
-    def share(self, value: T) -> T:
-        box = [value]
-        _dist().broadcast_object_list(box, src=0)
-        return box[0]
-
     def gathered(self, value: T) -> list[T]:
         values: list[Any] = [None] * processes()
         _dist().all_gather_object(values, value)
@@ -193,12 +234,16 @@ class World:
 
 
 def in_parts(model: Any) -> bool:
-    """Whether each process has a part of the model's weights (FSDP, DeepSpeed's third stage)."""
-    from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
+    """Whether each process has a part of the model's weights.
 
-    sharded = (FSDPModule, FullyShardedDataParallel)
-    return any(isinstance(module, sharded) for module in model.modules()) or any(
-        hasattr(parameter, "ds_id") for parameter in model.parameters()
+    As FSDP, tensor parallelism (DTensors) and DeepSpeed's third stage divide them.
+    """
+    from torch.distributed.fsdp import FullyShardedDataParallel
+    from torch.distributed.tensor import DTensor
+
+    return any(isinstance(module, FullyShardedDataParallel) for module in model.modules()) or any(
+        isinstance(parameter, DTensor) or hasattr(parameter, "ds_id")
+        for parameter in model.parameters()
     )
 
 

@@ -45,8 +45,12 @@ def follow(config: TrainConfig, run_dir: Path) -> NoReturn:
         assert manifest is not None
         assert wanted is not None
         # The same in all, at one step or of the same rows: the main one says it.
-        with suppress(Stopped, DivergenceError, DataError, CheckpointError, _BaseError):
-            _train(config, run_dir, manifest, checkpoint, wanted, stop)
+        with suppress(DivergenceError, DataError, CheckpointError, _BaseError):
+            try:
+                _train(config, run_dir, manifest, checkpoint, wanted, stop)
+            except Stopped as stopped:
+                if not stopped.agreed:  # the others are at something that this one has left
+                    sys.exit(stopped.exit_code)
         sys.exit(processes.hear_end())
 
 
@@ -69,6 +73,7 @@ def _train(
     hook = Helping(run_dir / "dataset", record, config.evaluation.every, tokenizer)
     diverged = Divergence(config.early_stop.max_loss, config.evaluation.every)
     early = EarlyStop(config.early_stop, record, Console(quiet=True))
+    hook.leave_for(stop)
     watchers = [diverged, hook, early, stop]
     trainer = engine.build(config, run_dir, model, tokenizer, pairs.data, watchers)
     sharing.as_before(trainer, manifest)
@@ -85,17 +90,22 @@ def _train(
 
 
 class _BaseError(Exception):
-    """The base cannot be loaded, by any of the processes."""
+    """The base cannot be loaded by one of the processes; the main one says why."""
 
 
 def _load(wanted: ModelConfig, location: str) -> tuple[Any, Any]:
-    """The base, once the main process has said that it is the right one."""
-    try:
+    """The base; of one in parts, once all processes have theirs, and it is the right one."""
+    if not wanted.sharded:
         model, tokenizer, _ = base.load(wanted, location)
+        return model, tokenizer
+    why, loaded = "", None
+    try:
+        loaded = base.load(wanted, location)
     except ConfigError as error:
-        raise _BaseError from error
-    if wanted.sharded:  # else it had said so before this one began
-        processes.share(None)
+        why = str(error)
+    if any(processes.gathered(why)) or loaded is None:
+        raise _BaseError
+    model, tokenizer, _ = loaded
     return model, tokenizer
 
 
@@ -116,6 +126,6 @@ class Helping(CatchingUp):
         self._record = record
 
     def _evaluate(self, state: Any, options: Any, kwargs: Any) -> None:
-        with sharded.whole(kwargs["model"]) as model:
+        with self._together(), sharded.whole(kwargs["model"]) as model:
             help_evaluate(model, self.tokenizer, processes)
             self._record.share()

@@ -15,7 +15,7 @@ from datetime import timedelta
 from functools import cache
 from typing import Any, TypeVar, cast
 
-from wm_train.errors import ConfigError
+from wm_train.errors import ConfigError, WmTrainError
 
 T = TypeVar("T")
 
@@ -133,6 +133,23 @@ def failure_told() -> Generator[None]:
     except BaseException as error:
         tell_end(getattr(error, "exit_code", 1))
         raise
+
+
+@contextmanager
+def failing_together() -> Generator[None]:
+    """Surrounds what all do at the same time: what goes wrong in another one is raised here too.
+
+    The others give `gathered` what went wrong with them, or nothing.
+    """
+    try:
+        yield
+    except WmTrainError as error:
+        gathered(str(error))
+        raise
+    whys = gathered("")
+    for number, why in enumerate(whys):
+        if why:
+            raise ConfigError(f"process {number}: {why}")
 
 
 def tell_end(code: int) -> None:

@@ -162,6 +162,12 @@ def _differences(old: Any, new: Any, where: str = "") -> dict[str, tuple[Any, An
 class CatchingUp(WatermarkEvalCallback):
     """Makes an evaluation that a signal ended before its step's checkpoint was saved."""
 
+    _stop: Stop | None = None
+
+    def leave_for(self, stop: Stop) -> None:
+        """Let a signal end an evaluation between two batches of answers."""
+        self._stop = stop
+
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
@@ -175,6 +181,11 @@ class CatchingUp(WatermarkEvalCallback):
     def evaluate_last(self, trainer: Any) -> None:
         """The evaluation of a training that had ended before it was cut off."""
         self._evaluate(trainer.state, self.final, {"model": trainer.model})
+        if self._stop is not None and processes.number() > 1:
+            self._stop.agree()
+
+    def _together(self) -> AbstractContextManager[None]:
+        return self._stop.together() if self._stop is not None else nullcontext()
 
 
 class ResumableEval(CatchingUp):
@@ -198,17 +209,12 @@ class ResumableEval(CatchingUp):
     ) -> None:
         super().__init__(*args, **kwargs)
         self._paused = paused
-        self._together = together
+        self._shared = together
         self.run = run_name
         self._known = known
-        self._stop: Stop | None = None
-
-    def leave_for(self, stop: Stop) -> None:
-        """Let a signal end an evaluation between two batches of answers."""
-        self._stop = stop
 
     def _evaluate(self, state: Any, options: Any, kwargs: Any) -> None:
-        with sharded.whole(kwargs["model"]) as model:
+        with self._together(), sharded.whole(kwargs["model"]) as model:
             step = int(state.global_step)
             if self._known(step) or (self._stop and self._stop.asked):
                 with leading(self._talk(model)):
@@ -220,7 +226,7 @@ class ResumableEval(CatchingUp):
                 with self._paused(), interruptible as between:
                     all_options = {**options, "between": between}
                     super()._evaluate(state, all_options, {**kwargs, "model": model})
-            self._together()
+            self._shared()
 
 
 def fingerprint(model: Any) -> str:

@@ -29,8 +29,9 @@ UNTIL: dict[Part | None, str] = {
 class Stopped(KeyboardInterrupt):
     """A signal ended the run. `exit_code` is what the process should end with."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, agreed: bool = True) -> None:
         self.exit_code = EXIT_CODES[signal.Signals(number)]
+        self.agreed = agreed  # all processes stop here, and not this one alone
         super().__init__(f"stopped by {signal.Signals(number).name}")
 
 
@@ -56,7 +57,8 @@ class Stop(TrainerCallback):
     Place it last. An evaluation that is due at that step is not begun, one that goes on is left
     after the running batch of answers; both are made when the run is resumed. So the wait is for a
     step or a batch, and a checkpoint. Outside of training (while a run is prepared, in the
-    evaluation before the first step) a signal stops at once. `say` gets a line at the first
+    evaluation before the first step) a signal stops at once; of several processes, an evaluation is
+    left at their next meeting. `say` gets a line at the first
     signal, in another thread.
     """
 
@@ -64,6 +66,7 @@ class Stop(TrainerCallback):
         self._say = say
         self._asked: int | None = None
         self._training = False
+        self._together = False
         self._pace = Pace()
 
     @contextmanager
@@ -84,8 +87,8 @@ class Stop(TrainerCallback):
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGHUP and self._asked is not None:
             return  # it comes from the kernel and from the shell: twice, and nobody insists
-        if self._asked is not None or not self._training:
-            raise Stopped(number)
+        if self._asked is not None or not (self._training or self._together):
+            raise Stopped(number, agreed=False)
         self._asked = number
         # In a thread: what the signal came into may hold the lock of the console, or of a stream.
         _thread.start_new_thread(self._say, (announcement(number, self._pace),))
@@ -94,6 +97,21 @@ class Stop(TrainerCallback):
     def asked(self) -> bool:
         """Whether a signal came, and what has not begun yet is left to the next attempt."""
         return self._asked is not None
+
+    @contextmanager
+    def together(self) -> Generator[None]:
+        """Surrounds what several processes do together: one that left would keep the others."""
+        before, self._together = self._together, processes.number() > 1
+        try:
+            yield
+        finally:
+            self._together = before
+
+    def agree(self) -> None:
+        """Raise `Stopped` in all processes, if a signal came to any of them."""
+        self._asked = processes.highest(self._asked or 0) or None
+        if self._asked is not None:
+            raise Stopped(self._asked)
 
     @contextmanager
     def evaluating(self) -> Generator[Callable[[], None]]:
@@ -116,6 +134,8 @@ class Stop(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self._training = True
+        if processes.number() > 1:  # the evaluation before the first step was left for it
+            self.agree()
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -144,6 +164,4 @@ class Stop(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self._training = False
-        self._asked = processes.highest(self._asked or 0) or None
-        if self._asked is not None:  # in the last evaluation; the last checkpoint is there
-            raise Stopped(self._asked)
+        self.agree()  # in the last evaluation; the last checkpoint is there

@@ -110,6 +110,21 @@ def load_base(
     if wanted.sharded:
         wanted = base.at_commit(wanted, location)
         tell(wanted)
+        with processes.failing_together():
+            return _load_base(wanted, location, run_dir, record, begun)
+    loaded = _load_base(wanted, location, run_dir, record, begun)
+    assert record.manifest.base is not None
+    tell(base.pinned(config.model, record.manifest.base))
+    return loaded
+
+
+def _load_base(
+    wanted: ModelConfig,
+    location: str,
+    run_dir: Path,
+    record: RunRecord,
+    begun: RunManifest | None,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     model, tokenizer, revision = base.load(wanted, location)
     reference = base.reference(model, location, revision, run_dir)
     weights = weights_sha256(Path(location))  # None of a hub id, which has its commit
@@ -121,10 +136,6 @@ def load_base(
     # Nothing is told offline: what the first attempt was told stays.
     licence = base.license_of(location) or (begun.base_license if begun else None)
     record.update(base=reference, base_license=licence, base_weights_sha256=weights, **tokens)
-    if wanted.sharded:
-        processes.share(None)  # it is the right one
-    else:
-        tell(base.pinned(config.model, reference))
     return model, tokenizer
 
 
