@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from wm_eval import launched
+from wm_eval import WmEvalError, launched
 from wm_eval.models import Names
 
 QUICK = ["--limit", "4", "--max-new-tokens", "6", "--batch-size", "2"]
@@ -77,15 +77,26 @@ class Told:
     """A talk in which the first process says one word and no more."""
 
     def __init__(self, word: Any) -> None:
-        self.word = word
+        self.words = [word]
 
     def gathered(self, value: Any) -> list[Any]:
-        return [self.word, value]
+        return [self.words.pop() if self.words else None, value]
 
 
-def test_a_process_that_helps_loads_nothing_where_the_first_one_has_refused() -> None:
-    talk: Any = Told(None)
-    launched.helped(talk, Names("./nothing"), "auto", None)
+@pytest.mark.parametrize(("word", "loads"), [(None, 0), (launched.LOAD, 1)])
+def test_a_process_that_helps_loads_nothing_where_the_first_one_has_refused(
+    monkeypatch: pytest.MonkeyPatch, word: str | None, loads: int
+) -> None:
+    asked: list[Names] = []
+
+    def opened(names: Names, *_: Any) -> Any:
+        asked.append(names)
+        raise WmEvalError("not enough memory")
+
+    monkeypatch.setattr("wm_eval.models.open_models", opened)
+    talk: Any = Told(word)
+    launched.helped(talk, Names("a model"), "auto", None)  # what went wrong is the first one's word
+    assert len(asked) == loads
 
 
 def test_a_process_alone_talks_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,8 +33,9 @@ class WatermarkEvalCallback(TrainerCallback):
     `start`, `during` and `final` are keyword arguments of `evaluate` for step 0, for the
     evaluations on the way and for the last one; others go to all. `start` defaults to `during`.
     Only the last one has the extras (see `evaluate`) unless it is asked otherwise. With `out`,
-    step 0's answers are its base arm, if they are to the same questions: the base need
-    not answer them again, and after a full fine-tune nobody else could.
+    step 0's answers are its base arm, if they are to the same questions: the base need not answer
+    them again, and after a full fine-tune nobody else could. (Not where each process has a part of
+    the weights.)
 
     `run` names the training, so that one which is resumed knows its step 0 again; without it an
     object knows its own alone, and no other's in a folder that is used twice.

@@ -113,8 +113,6 @@ def evaluate_command(
     from wm_eval import items, launched
     from wm_eval.decoding import check_decoding
     from wm_eval.errors import WmEvalError
-    from wm_eval.finished import check_not_finished
-    from wm_eval.loading import output_folder
     from wm_eval.models import Names
     from wm_eval.run import evaluate
     from wm_eval.show import table, warning
@@ -123,22 +121,17 @@ def evaluate_command(
     from wm_eval.vllm_loading import check_options
 
     names = Names(model, adapter, base, revision, adapter_revision, base_revision)
-    talk, device = launched.talk(), launched.device(device)
-    if talk is not None and talk.rank():
-        launched.helped(talk, names, dtype, device)
-        return 0
+    if (talk := launched.talk()) is not None:
+        device = launched.device(device)
+        if talk.rank():
+            launched.helped(talk, names, dtype, device)
+            return 0
     with leading(talk):
         # All that can be refused, before a model that takes minutes to load.
         rows = AUTO_BATCH_SIZE if batch_size == "auto" else batch_size
         check_decoding(temperature, top_p, top_k, rows, max_new_tokens)
         items.described(data, split, limit)
-        if trained_with is not None and not trained_with.is_file():
-            missing = "neither a run's nor a dataset's manifest: no such file"
-            raise WmEvalError(f"--trained-with {trained_with}: {missing}")
-        if out is not None:
-            output_folder(out)
-            if not overwrite:
-                check_not_finished(out)
+        _check_files(trained_with, out, overwrite)
         if base is not None and not extras:
             raise WmEvalError(f"--base {base} goes with no --no-extras; leave one of them out")
         if backend == "vllm":
@@ -183,6 +176,20 @@ def evaluate_command(
     if notes := warning(report):
         print(notes, file=sys.stderr)
     return 0 if report.valid else FAILED_CONTROL
+
+
+def _check_files(trained_with: Path | None, out: Path | None, overwrite: bool) -> None:
+    from wm_eval.errors import WmEvalError
+    from wm_eval.finished import check_not_finished
+    from wm_eval.loading import output_folder
+
+    if trained_with is not None and not trained_with.is_file():
+        missing = "neither a run's nor a dataset's manifest: no such file"
+        raise WmEvalError(f"--trained-with {trained_with}: {missing}")
+    if out is not None:
+        output_folder(out)
+        if not overwrite:
+            check_not_finished(out)
 
 
 @app.command(name="compare")

@@ -51,10 +51,10 @@ def opened(talk: Talk | None, names: Names, dtype: str, device: str | None, back
         found = open_models(names, dtype, device, backend)
     except WmEvalError as error:
         found = error
-    failed = [e for e in talk.gathered(found if isinstance(found, WmEvalError) else None) if e]
-    if failed or isinstance(found, WmEvalError):
-        raise failed[0]
-    return found
+    for error in talk.gathered(found if isinstance(found, WmEvalError) else None):
+        if error is not None:
+            raise error
+    return cast("Models", found)
 
 
 def helped(talk: Talk, names: Names, dtype: str, device: str | None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Method = Literal["answering", "weighing"]
 MODEL, BASE = "model", "base"  # who is asked
-MEET_S = 10.0  # a signal waits so long, and who is done sooner idles less than that
+MEET_S = 10.0  # and the running batch of answers: so long a signal waits
 
 
 class Talk(Protocol):
@@ -87,9 +87,9 @@ class Together:
         return self._met("weighing", asked, frozenset(done))
 
     def _met(self, method: Method, *asked: Any) -> Iterator[dict[str, Any]]:
-        pools = getattr(self._own, method)(*asked)
-        self._talk.gathered(Job(self._name, self._own.asked, method, asked))
-        mine, met = _Share(pools, self._talk, self._own), False
+        job = Job(self._name, self._own.asked, method, asked)
+        self._talk.gathered(job)
+        mine, met = _Share(self._own, job, self._talk), False
         while not met:
             parts = self._talk.gathered(mine.part())
             known = [part.batch_size for part in parts if part.batch_size is not None]
@@ -104,11 +104,16 @@ class Together:
 class _Share:
     """The pools that are this process's, answered a few seconds at a time."""
 
-    def __init__(self, pools: Sequence[Iterable[dict[str, Any]]], talk: Talk, own: Any) -> None:
-        self._left = chain.from_iterable(pools[talk.rank() :: talk.number()])
+    def __init__(self, own: HFGenerator, job: Job, talk: Talk) -> None:
         self._own = own
+        self._left = self._answers(job, talk)
+
+    def _answers(self, job: Job, talk: Talk) -> Iterator[dict[str, Any]]:
+        pools = getattr(self._own, job.method)(*job.asked)
+        yield from chain.from_iterable(pools[talk.rank() :: talk.number()])
 
     def part(self) -> Part:
+        """What was answered since the last one; what goes wrong is in it, and not raised."""
         found: dict[str, Any] = {}
         begun = time.monotonic()
         try:
@@ -116,8 +121,7 @@ class _Share:
                 found |= some
                 if time.monotonic() - begun >= MEET_S:
                     return Part(found, False, self._own.batch_size)
-        except Exception as error:
-            self._left = iter(())
+        except Exception as error:  # which ends a generator
             return Part(found, True, self._own.batch_size, _sendable(error))
         return Part(found, True, self._own.batch_size)
 
@@ -140,7 +144,7 @@ def help_evaluate(
     from wm_eval.preserve import all_preserved
 
     own = _Generators(model, tokenizer, base)
-    mine: _Share | _Failed | None = None
+    mine: _Share | None = None
     with all_preserved([model, base], tokenizer):
         while True:
             given: Any = mine.part() if mine is not None else Part()
@@ -148,17 +152,7 @@ def help_evaluate(
             if said is OVER:
                 return
             if isinstance(said, Job):
-                mine = own.share(said, talk)
-
-
-@dataclass
-class _Failed:
-    """In the place of pools that could not be made: the one that asks has made its own."""
-
-    error: Exception
-
-    def part(self) -> Part:
-        return Part(error=_sendable(self.error))
+                mine = _Share(own.of(said), said, talk)
 
 
 class _Generators:
@@ -170,15 +164,11 @@ class _Generators:
         self._model, self._tokenizer, self._base = model, tokenizer, base
         self._made: dict[tuple[str, int], Any] = {}
 
-    def share(self, job: Job, talk: Talk) -> _Share | _Failed:
+    def of(self, job: Job) -> Any:
         key = job.of, job.batch_size
-        try:
-            if key not in self._made:
-                self._made[key] = self._make(*key)
-            own = self._made[key]
-            return _Share(getattr(own, job.method)(*job.asked), talk, own)
-        except Exception as error:
-            return _Failed(error)
+        if key not in self._made:
+            self._made[key] = self._make(*key)
+        return self._made[key]
 
     def _make(self, name: str, batch_size: int) -> Any:
         from wm_eval.base_model import base_generator

@@ -98,14 +98,11 @@ def _load(wanted: ModelConfig, location: str) -> tuple[Any, Any]:
     if not wanted.sharded:
         model, tokenizer, _ = base.load(wanted, location)
         return model, tokenizer
-    why, loaded = "", None
     try:
-        loaded = base.load(wanted, location)
+        with processes.failing_together():
+            model, tokenizer, _ = base.load(wanted, location)
     except ConfigError as error:
-        why = str(error)
-    if any(processes.gathered(why)) or loaded is None:
-        raise _BaseError
-    model, tokenizer, _ = loaded
+        raise _BaseError from error
     return model, tokenizer
 
 

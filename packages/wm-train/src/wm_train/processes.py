@@ -137,17 +137,13 @@ def failure_told() -> Generator[None]:
 
 @contextmanager
 def failing_together() -> Generator[None]:
-    """Surrounds what all do at the same time: what goes wrong in another one is raised here too.
-
-    The others give `gathered` what went wrong with them, or nothing.
-    """
+    """Surrounds what all do at the same time: what goes wrong in one is raised in all."""
     try:
         yield
     except WmTrainError as error:
         gathered(str(error))
         raise
-    whys = gathered("")
-    for number, why in enumerate(whys):
+    for number, why in enumerate(gathered("")):
         if why:
             raise ConfigError(f"process {number}: {why}")
 

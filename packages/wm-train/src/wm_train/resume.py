@@ -193,7 +193,7 @@ class ResumableEval(CatchingUp):
 
     `known(step)` says whether a step's evaluation is done. What one that was cut off had answered
     is kept for these very weights: replayed steps give the same ones on a CPU, where nothing else
-    has changed, and an accelerator sums in no fixed order. `paused` surrounds each one; `together`
+    has changed, and an accelerator sums in no fixed order. `paused` surrounds each one; `share`
     is called when a step's evaluation is there, made now or before, or left to a later attempt.
     Step 0 is found again by the run's name. The other processes answer a part: see `follow`.
     """
@@ -204,12 +204,12 @@ class ResumableEval(CatchingUp):
         run_name: str,
         known: Callable[[int], bool],
         paused: Callable[[], AbstractContextManager[None]] = nullcontext,
-        together: Callable[[], None] = lambda: None,
+        share: Callable[[], None] = lambda: None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self._paused = paused
-        self._shared = together
+        self._share = share
         self.run = run_name
         self._known = known
 
@@ -226,7 +226,7 @@ class ResumableEval(CatchingUp):
                 with self._paused(), interruptible as between:
                     all_options = {**options, "between": between}
                     super()._evaluate(state, all_options, {**kwargs, "model": model})
-            self._shared()
+            self._share()
 
 
 def fingerprint(model: Any) -> str:

@@ -216,7 +216,7 @@ def _hook(
         run_name=record.manifest.name,
         known=reporting.known,
         paused=bar.paused,
-        together=record.share,
+        share=record.share,
         every=e.every,
         on_report=reporting,
         progress=console.is_terminal,

@@ -113,7 +113,6 @@ def load_base(
         with processes.failing_together():
             return _load_base(wanted, location, run_dir, record, begun)
     loaded = _load_base(wanted, location, run_dir, record, begun)
-    assert record.manifest.base is not None
     tell(base.pinned(config.model, record.manifest.base))
     return loaded
 
@@ -179,7 +178,6 @@ def save(
     tracker: Tracker,
 ) -> None:
     """Write the result, record its files, and give an adapter to W&B."""
-
     folder = run_dir / record.manifest.output
     with sharded.for_disk(model) as result:
         engine.save(result, tokenizer, folder)
