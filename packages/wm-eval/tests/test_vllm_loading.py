@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from packaging.requirements import Requirement
 
 from wm_eval import WmEvalError, vllm_adapter
 from wm_eval.cli import main
@@ -33,8 +34,8 @@ pytestmark = [
 KNOWN = {  # of vLLM 0.33.0
     # The arguments of LLM and of EngineArgs, to which it hands the rest on, that could be ours.
     "LLM": """model tokenizer dtype quantization revision tokenizer_revision seed
-        gpu_memory_utilization enforce_eager max_model_len enable_lora max_loras max_lora_rank
-        lora_dtype lora_target_modules""",
+        gpu_memory_utilization enforce_eager max_model_len enable_chunked_prefill enable_lora
+        max_loras max_lora_rank lora_dtype lora_target_modules""",
     "SamplingParams": """n presence_penalty frequency_penalty repetition_penalty temperature
         watermarking top_p top_k min_p seed stop stop_token_ids ignore_eos max_tokens min_tokens
         logprobs prompt_logprobs prompt_logprob_token_ids prompt_logprob_start logprob_token_ids
@@ -287,6 +288,25 @@ def test_an_adapter_on_float32_is_refused_where_vllms_kernels_stop(
     assert len(vllm.started) == (not refused)
 
 
+@pytest.mark.parametrize(("device", "cut"), [("cuda", None), ("cpu", False)])
+def test_prompts_are_not_cut_in_two_where_vllm_stops_at_it(
+    vllm: Any, save_model: Callable[..., str], device: str, cut: bool | None
+) -> None:
+    """vLLM 0.32 sets a generator back when it samples for a part, and a processor's has no way."""
+    vllm.platform.device_type = device
+    load_vllm(save_model())
+    assert vllm.started[0].get("enable_chunked_prefill") is cut
+
+
+def test_it_can_be_installed_beside_the_documented_vllm() -> None:
+    pins = {"transformers": "5.20.0", "torch": "2.14.0", "huggingface-hub": "1.31.0"}  # of 0.33.0
+    for line in metadata.requires("wm-eval") or ():
+        needed = Requirement(line)
+        if pinned := pins.pop(needed.name, None):
+            assert pinned in needed.specifier, f"vLLM 0.33 has {needed.name} {pinned}, and {line}"
+    assert pins == {}
+
+
 def run(capsys: pytest.CaptureFixture[str], *tokens: Any) -> tuple[int, str, str]:
     capsys.readouterr()
     with pytest.raises(SystemExit) as stop:
@@ -383,13 +403,14 @@ def test_without_vllm_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch)
         load_vllm("owner/model")
 
 
+@pytest.mark.vllm
 @pytest.mark.filterwarnings("default")  # vLLM's own
 def test_the_names_are_those_of_the_vllm_that_is_installed() -> None:
-    vllm: Any = pytest.importorskip("vllm", reason="in an environment of its own")
     import dataclasses
     import inspect
     from typing import get_args
 
+    import vllm
     from vllm.config.lora import MaxLoRARanks
     from vllm.lora.peft_helper import PEFTHelper
     from vllm.lora.request import LoRARequest

