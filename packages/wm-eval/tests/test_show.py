@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from rich.text import Text
@@ -26,6 +27,27 @@ def test_the_title_names_model_adapter_and_data(
     shown = table(report.model_copy(update={"model": model})).title
     assert isinstance(shown, Text)
     assert shown.plain == title
+
+
+@pytest.mark.parametrize(
+    ("changes", "caption"),
+    [
+        ({}, "temperature 0.7, top-p 0.8, top-k 20, seed 0"),
+        (
+            {"detect": "greedy"},
+            "temperature 0.7, top-p 0.8, top-k 20, seed 0, questions about texts greedy",
+        ),
+        ({"temperature": 0.0}, "answers of the likeliest tokens, seed 0"),
+        ({"temperature": 0.0, "detect": "greedy"}, "answers of the likeliest tokens, seed 0"),
+    ],
+)
+def test_the_caption_says_how_answers_were_chosen(
+    changes: dict[str, Any], caption: str, run_script: Callable[..., EvalReport]
+) -> None:
+    report = run_script(lambda request: "")
+    decoding = report.decoding.model_copy(update=changes)
+    shown = table(report.model_copy(update={"decoding": decoding})).caption
+    assert shown == f"{caption}; intervals clustered by prompt"
 
 
 @pytest.mark.parametrize("valid", [True, False])

@@ -19,7 +19,7 @@ from wm_eval.errors import WmEvalError
 from wm_eval.folder import PAGE, PLOTS, read, read_report
 from wm_eval.question import ARMS, COLOURS
 from wm_eval.samples import pieces
-from wm_eval.show import HEADLINES, failed_controls, interval, named, number, unmet
+from wm_eval.show import HEADLINES, decoded, failed_controls, interval, named, number, unmet
 from wm_manifest import EvalReport
 
 MOST_SAMPLES = 200  # the page stays small enough for a laptop's browser
@@ -71,7 +71,7 @@ def render(report: EvalReport, answers: Sequence[Answer], shown: Sequence[Plot])
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters.update(number=number, interval=interval, unmet=unmet)
+    environment.filters.update(number=number, interval=interval, unmet=unmet, decoded=decoded)
     invalid, notes = failed_controls(report)
     return environment.get_template("report.html.jinja").render(
         report=report,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wm_manifest import Control, Estimate, EvalReport, ModelRef
+from wm_manifest import Control, Decoding, Estimate, EvalReport, ModelRef
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -71,19 +71,33 @@ def named(model: ModelRef) -> str:
     return f"{model.location} + {model.adapter}" if model.adapter else model.location
 
 
+def decoded(how: Decoding) -> str:
+    """How answers were chosen, and those about texts where that was otherwise.
+
+    >>> decoded(Decoding(
+    ...     temperature=0.7, top_p=0.8, top_k=20, max_new_tokens=64, batch_size=8, seed=0
+    ... ))
+    'temperature 0.7, top-p 0.8, top-k 20, seed 0'
+    """
+    if how.temperature == 0:
+        return f"answers of the likeliest tokens, seed {how.seed}"
+    greedy = ", questions about texts greedy" if how.detect == "greedy" else ""
+    return (
+        f"temperature {how.temperature:g}, top-p {how.top_p:g}, top-k {how.top_k}, "
+        f"seed {how.seed}{greedy}"
+    )
+
+
 def table(report: EvalReport, every_figure: bool = False) -> Table:
     """Figures with interval, n and prompt groups; the headlines unless all are asked for."""
     from rich.table import Table
     from rich.text import Text
 
-    decoding = report.decoding
     mark = "" if report.valid else ": NOT VALID"  # stdout alone may be kept, without the warning
     grid = Table(
         # Not a str: a path may look like markup.
         title=Text(f"{named(report.model)} on {report.dataset}/{report.split}{mark}"),
-        caption=f"temperature {decoding.temperature:g}, top-p {decoding.top_p:g}, "
-        f"top-k {decoding.top_k}, seed {decoding.seed}, questions about texts {decoding.detect}; "
-        "intervals clustered by prompt",
+        caption=f"{decoded(report.decoding)}; intervals clustered by prompt",
     )
     for name, side in (
         ("figure", "left"),
