@@ -202,6 +202,17 @@ def test_autocast_is_taken_off_where_the_model_answers_without(
     assert answers_bare(model) == bare
 
 
+def test_weights_in_four_bits_are_not_packed_anew_in_an_evaluation(
+    model: Any, tokenizer: Any
+) -> None:
+    """Wm-train has the layers themselves in its tests."""
+    head = model.get_output_embeddings()
+    head.support_avx512bf16_for_cpu = True
+    with preserved(model, tokenizer):
+        assert not head.support_avx512bf16_for_cpu
+    assert head.support_avx512bf16_for_cpu
+
+
 @pytest.mark.parametrize(("trained", "evaluated"), [("flex_attention", "sdpa"), ("eager", "eager")])
 def test_attention_that_is_compiled_for_each_shape_makes_way(
     model: Any, tokenizer: Any, trained: str, evaluated: str

@@ -222,6 +222,11 @@ def test_a_model_that_writes_blue_whatever_it_is_asked_gains_no_lift(
     ("field", "values", "said"),
     [
         ("precision", ("float32", "bfloat16"), ["precision is not the same: float32 and bfloat16"]),
+        (
+            "precision",
+            ("float32 (4-bit weights)", "float32"),
+            ["precision is not the same: float32 (4-bit weights) and float32"],
+        ),
         ("precision", (None, "bfloat16"), []),  # a report from before the field
         ("hardware", ("x86_64 cuda:0", "x86_64 vllm"), ["device is not the same: cuda and vllm"]),
         ("hardware", ("x86_64 cuda:0", "aarch64 cuda:1"), []),

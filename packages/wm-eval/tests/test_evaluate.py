@@ -15,7 +15,7 @@ import torch
 
 from wm_eval import WmEvalError, answers, evaluate, items, metrics
 from wm_eval.page import write_page
-from wm_eval.record import elements
+from wm_eval.record import arithmetic, elements
 from wm_manifest import EvalReport, load
 
 QUICK = {"max_new_tokens": 12, "progress": False, "limit": 6}
@@ -107,6 +107,13 @@ def test_a_packed_weight_is_counted_as_what_it_stands_for() -> None:
     packed: Any = torch.nn.Parameter(torch.zeros(12, 1, dtype=torch.uint8), requires_grad=False)
     packed.quant_state = SimpleNamespace(shape=torch.Size((4, 6)))
     assert [elements(packed), elements(torch.zeros(3, 5))] == [24, 15]
+
+
+def test_a_base_in_four_bits_is_another_arithmetic() -> None:
+    plain = SimpleNamespace(dtype=torch.float32, device=torch.device("cpu"))
+    packed = SimpleNamespace(**vars(plain), is_loaded_in_4bit=True)
+    assert arithmetic(plain) == ["torch.float32", "cpu"]
+    assert arithmetic(packed) == ["torch.float32 (4-bit weights)", "cpu"]
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.7])

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
-from wm_eval.kernels import bound_caches
+from wm_eval.kernels import bound_caches, without_note_of_packing
 
 BAD_INPUT = 2
 FAILED_CONTROL = 3
@@ -255,6 +255,7 @@ def main(tokens: list[str] | None = None) -> None:
     from wm_eval.errors import WmEvalError
 
     bound_caches()
+    without_note_of_packing()
     try:
         _check_command(sys.argv[1:] if tokens is None else tokens)
         code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+from typing import Any
 
 # Two caches hold each kernel: oneDNN's own, and that of the layer through which torch calls it.
 CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+PACKING = "support_avx512bf16_for_cpu"  # of a layer of bitsandbytes
 KEPT = 128  # a pass over SmolLM2 with an adapter has about 60 shapes of products
 
 
@@ -31,3 +34,21 @@ def without_cudnn_attention() -> None:
     import torch
 
     torch.backends.cuda.enable_cudnn_sdp(False)
+
+
+def without_packing(model: Any) -> None:
+    """Let layers of bitsandbytes multiply in evaluation as they do in training.
+
+    On a processor with AVX-512 BF16, 0.49 and later pack the weights anew at a layer's first pass
+    in evaluation mode, for a kernel without a gradient. Training that goes on after it gets none
+    through the layer: all adapters have one, by the ways around it, and it is wrong. Torch warns
+    once. A checkpoint packs the weights back, with other scales.
+    """
+    for module in model.modules():
+        if hasattr(module, PACKING):
+            setattr(module, PACKING, False)
+
+
+def without_note_of_packing() -> None:
+    """Have bitsandbytes not say at its import that it lacks a faster kernel of that kind."""
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)

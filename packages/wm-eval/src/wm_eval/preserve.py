@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
+from wm_eval.kernels import PACKING, without_packing
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -56,11 +58,15 @@ def preserved(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Gen
     would outside of a training: without the autocast that Accelerate puts around its forward pass.
     On a GPU float32 weights stay under it, or an evaluation would take several times as long, and
     so does a base in four bits, whose norms are float32 and whose head is not. flex_attention,
-    which is compiled for each shape, makes way for sdpa: an answer grows by a token a step.
+    which is compiled for each shape, makes way for sdpa: an answer grows by a token a step. Weights
+    in four bits stay packed as they are: bitsandbytes would pack them in a way without a gradient.
     """
     trim_heap()
     modules: dict[str, Any] = dict(cast(Any, model).named_modules())
     modes = {name: module.training for name, module in modules.items()}
+    packing = {
+        n: getattr(module, PACKING) for n, module in modules.items() if hasattr(module, PACKING)
+    }
     config: Any = model.config
     use_cache = getattr(config, "use_cache", None)
     attention: str | None = getattr(config, "_attn_implementation", None)
@@ -72,6 +78,7 @@ def preserved(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Gen
     own = vars(model).get("_original_forward")  # as Accelerate calls what it wrapped
     bare = own is not None and wrapped is not None and answers_bare(model)
     model.eval()
+    without_packing(model)
     if bare:
         cast(Any, model).forward = own
     if attention == "flex_attention":
@@ -83,6 +90,8 @@ def preserved(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Gen
             cast(Any, model).forward = wrapped
         for name, module in modules.items():
             module.training = modes[name]
+        for name, packs in packing.items():
+            setattr(modules[name], PACKING, packs)
         if use_cache is not None:
             config.use_cache = use_cache
         if attention is not None:

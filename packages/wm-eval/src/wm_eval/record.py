@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 PACKAGES = (
     *("wm-eval", "wm-score", "wm-prompts", "wm-manifest"),
-    *("torch", "transformers", "peft", "vllm"),
+    *("torch", "transformers", "peft", "bitsandbytes", "vllm"),
 )
+PACKED = " (4-bit weights)"
 
 
 def describe(model: Any) -> ModelRef:
@@ -65,7 +66,9 @@ def arithmetic(model: Any) -> list[str]:
     """What changes an answer of a model in memory beside its weights: its precision and device."""
     device = getattr(model, "device", None)
     kind = str(getattr(device, "type", device) or "")
-    found = [str(getattr(model, "dtype", "")), kind]
+    dtype = str(getattr(model, "dtype", ""))
+    # The type is that of the parts that are not packed.
+    found = [f"{dtype}{PACKED}" if getattr(model, "is_loaded_in_4bit", False) else dtype, kind]
     if kind == "cuda":
         import torch
 

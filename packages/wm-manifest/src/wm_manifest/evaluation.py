@@ -109,7 +109,8 @@ class EvalReport(Record):
     chat_template_sha256: Sha256 | None
     packages: dict[str, str]
     hardware: str
-    # In which the weights are held: "bfloat16". None: another backend's affair, or an older file.
+    # In which the weights are held: "bfloat16", or "bfloat16 (4-bit weights)", of which that is the
+    # rest's. None: another backend's affair, or an older file.
     precision: str | None = None
     started_at: str | None  # UTC, ISO 8601
     seconds: float | None
