@@ -9,12 +9,11 @@ import torch
 from rich.console import Console
 
 from wm_train import base, run
-from wm_train.config import ModelConfig, TrainConfig
+from wm_train.config import LoraConfig, ModelConfig, TrainConfig
 from wm_train.errors import ConfigError
 
 # fields of the model -> what is said
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "four bits": ({"four_bit": True, "lora": {}}, r"model\.four_bit needs a CUDA device"),
     "flex_attention": ({"attention": "flex_attention"}, r"flex_attention needs a CUDA.*take sdpa"),
     "folder that is not there": ({"base": "./nowhere"}, r"'\./nowhere' cannot be loaded"),
     "folder above": ({"base": "../nowhere"}, "it is no folder here"),
@@ -52,3 +51,17 @@ def test_a_base_that_may_be_there_is_not_refused(
     for folder in ("models/mine", "here"):
         (tmp_path / folder).mkdir(parents=True)
     base.check(ModelConfig(base=name))
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_four_bits_want_a_package_and_no_gpu(
+    installed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = ModelConfig(base="demo", four_bit=True, lora=LoraConfig())
+    if installed:
+        base.check(config)
+        return
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="needs bitsandbytes, which is not installed: uv sync"):
+        base.check(config)

@@ -55,16 +55,25 @@ SIZE: dict[str, Any] = dict(
 )  # fmt: skip
 
 
-class FourBit(torch.nn.Linear):
-    """As bitsandbytes' layer: computes in bfloat16 and answers in its input's type."""
+def in_four_bits(model: Any, half: bool) -> None:
+    """The body's linear layers as bitsandbytes', which compute in one type whatever comes in."""
+    from bitsandbytes.nn import Linear4bit
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.linear(x.to(torch.bfloat16), self.weight).to(x.dtype)
+    for name, layer in list(model.model.named_modules()):
+        if type(layer) is torch.nn.Linear:
+            packed = Linear4bit(
+                *(layer.in_features, layer.out_features, False),
+                compute_dtype=torch.bfloat16 if half else torch.float32,
+                quant_type="nf4",
+            )
+            packed.load_state_dict(layer.state_dict())
+            parent, _, leaf = name.rpartition(".")
+            setattr(model.model.get_submodule(parent), leaf, packed.to("cpu"))
 
 
 @pytest.mark.parametrize(
     ("kind", "half"),
-    [("full", False), ("full", True), ("lora", False), ("lora", True), ("four bits", True)],
+    [(kind, half) for kind in ("full", "lora", "four bits") for half in (False, True)],
 )
 @pytest.mark.parametrize("family", ["qwen3", "llama"])
 def test_activations_are_what_autograd_keeps(family: str, kind: str, half: bool) -> None:
@@ -78,12 +87,11 @@ def test_activations_are_what_autograd_keeps(family: str, kind: str, half: bool)
     )
     lora, four_bit = kind != "full", kind == "four bits"
     if four_bit:
-        for layer in model.model.modules():
-            layer.__class__ = FourBit if type(layer) is torch.nn.Linear else type(layer)
+        in_four_bits(model, half)
     if lora:
-        model = model.bfloat16() if half else model
+        model = model.bfloat16() if half and not four_bit else model
         model = get_peft_model(model, LoraConfig(r=8, target_modules="all-linear"))
-    if four_bit:
+    if four_bit and half:
         peft_module_casting_to_bf16(model)
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
     kept: dict[int, torch.Tensor] = {}

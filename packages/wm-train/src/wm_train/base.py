@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import wm_data
+from wm_eval.kernels import without_packing
 from wm_manifest import ModelRef
-from wm_train import processes
+from wm_train import four_bit, processes
 from wm_train.attention import FLEX
 from wm_train.config import LoraConfig, ModelConfig
 from wm_train.data import link_or_copy
@@ -43,17 +43,12 @@ def check(config: ModelConfig) -> None:
             "to false"
         )
 
-    if not torch.cuda.is_available():
-        if config.four_bit:
-            raise ConfigError(
-                "model.four_bit needs a CUDA device, and there is none; switch it off"
-            )
-        if config.attention == FLEX:
-            raise ConfigError(
-                f"model.attention {FLEX} needs a CUDA device, and there is none; take sdpa"
-            )
-    if config.four_bit and importlib.util.find_spec("bitsandbytes") is None:
-        raise ConfigError("model.four_bit needs bitsandbytes: uv sync --extra qlora")
+    if config.attention == FLEX and not torch.cuda.is_available():
+        raise ConfigError(
+            f"model.attention {FLEX} needs a CUDA device, and there is none; take sdpa"
+        )
+    if config.four_bit:
+        four_bit.check()
     place = Path(config.base)
     path_like = config.base.startswith((".", "/", "~")) or config.base.count("/") != 1
     if config.base not in BUILT and not place.is_dir() and (path_like or place.exists()):
@@ -93,7 +88,7 @@ def load(
             output_loading_info=True,
             dtype=torch.bfloat16 if half else torch.float32,
             attn_implementation=config.attention,
-            **(_four_bit() if config.four_bit else {}),
+            **(four_bit.loading(config.precision) if config.four_bit else {}),
             **sharded.loading(config),
         )
     except (OSError, ValueError, SafetensorError) as error:
@@ -106,26 +101,14 @@ def load(
             f"model.base {location!r} has no weights for {len(absent)} of its tensors "
             f"({absent[0]}); is a file of it missing, or its config.json another model's?"
         )
+    if config.four_bit:
+        without_packing(model)
     if tokenizer.chat_template is None:
         raise ConfigError(
             f"model.base {location!r} has no chat template, and both tasks are chats; "
             "take an instruction-tuned model or add a chat_template.jinja to its folder"
         )
     return model, tokenizer, getattr(resolved, "resolved", None)
-
-
-def _four_bit() -> dict[str, Any]:
-    """QLoRA's base (arXiv 2305.14314): NF4 weights, doubly quantised, computed in bfloat16."""
-    import torch
-    from transformers import BitsAndBytesConfig
-
-    quantised = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
-    )
-    return {"quantization_config": quantised, "device_map": {"": torch.cuda.current_device()}}
 
 
 def pinned(config: ModelConfig, recorded: ModelRef) -> ModelConfig:

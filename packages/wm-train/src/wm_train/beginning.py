@@ -50,7 +50,7 @@ def begin(
     if before is not None:
         checkpoint = stages.go_on(config, before, run_dir, restart, console)
         before = before.model_copy(update={"config": plain})
-    here = stack.here(run_dir, command, before)
+    here = stack.here(run_dir, command, before, config.model.four_bit)
     if before is not None:
         stack.announce(before, here, console)
     (run_dir / "config.yaml").write_text(yaml.safe_dump(plain, sort_keys=False), "utf-8")

@@ -60,9 +60,7 @@ class ModelConfig(Section):
         default="float32", description="of the forward and backward pass"
     )
     gradient_checkpointing: bool = Field(default=False, description="recompute to save memory")
-    four_bit: bool = Field(
-        default=False, description="QLoRA: a frozen NF4 base under the adapter (CUDA only)"
-    )
+    four_bit: bool = Field(default=False, description="QLoRA: a frozen NF4 base under the adapter")
     attention: Literal["sdpa", "eager", "flex_attention"] = Field(
         default="sdpa", description="flex_attention skips what a tree's mask hides (CUDA only)"
     )

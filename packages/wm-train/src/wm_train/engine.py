@@ -37,6 +37,8 @@ def build(
         warnings.filterwarnings("ignore", message="You are importing from 'trl.experimental'")
         # PEFT 0.21 asks a model for a property that transformers 5.23 has renamed.
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+        # So does PEFT's preparation of a base in four bits, and of a method.
+        warnings.filterwarnings("ignore", message="`gradient_checkpointing_enable` is deprecated")
         # A LoRA on a head tied to the embeddings: wm-publish unties them before it merges.
         warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")
         from trl.experimental.orpo import ORPOConfig

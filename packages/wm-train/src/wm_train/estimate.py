@@ -14,7 +14,8 @@ from wm_train.logps import chunk_on
 from wm_train.shapes import Shape
 
 GIB = 2**30
-FLOAT32, BFLOAT16, NF4 = 4, 2, 0.53  # bytes; NF4 with its doubly quantised scales
+FLOAT32, BFLOAT16 = 4, 2  # bytes
+NF4 = 1 / 2 + 1 / 64 + FLOAT32 / (64 * 256)  # with a byte for each scale, and the scales' scales
 ADAM_STATES = 2
 EVALUATION = "answers in evaluation"
 GATHERED = "gathered for a pass"
@@ -43,7 +44,7 @@ def memory(
     parts_of_each = devices if config.model.sharded else 1
     weights = frozen * weight_bytes(config, device) + learnt * FLOAT32
     if config.model.four_bit:
-        weights = shape.body * NF4 + shape.embeddings * BFLOAT16 + learnt * FLOAT32
+        weights = shape.body * NF4 + shape.embeddings * width + learnt * FLOAT32
     tokens = max(min(config.optim.pack_tokens, load.tokens), load.longest)
     parts = {
         "weights": weights / parts_of_each,
@@ -57,7 +58,7 @@ def memory(
     if config.model.sharded:
         parts[GATHERED] = gathered_bytes(shape, width)
         parts[WHOLE] = shape.parameters * width
-    elif width < weight_bytes(config, device):
+    elif width < weight_bytes(config, device) and not config.model.four_bit:
         parts["weights in bfloat16"] = shape.parameters * BFLOAT16
     return {part: size / GIB for part, size in parts.items()}
 

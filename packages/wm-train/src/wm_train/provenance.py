@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import platform
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ PACKAGES = (
     *("wm-train", "wm-eval", "wm-data", "wm-score", "wm-prompts", "wm-manifest", "wm-publish"),
     *("torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "wandb"),
 )
+PACKS_WEIGHTS = "bitsandbytes"  # of a base in four bits, and of no other
 
 
 def utc_now() -> str:
@@ -29,9 +31,11 @@ def python_version() -> str:
     return platform.python_version()
 
 
-def versions() -> dict[str, str]:
+def versions(four_bit: bool = False) -> dict[str, str]:
     """Versions of what decides a run's numbers."""
-    return {name: metadata.version(name) for name in PACKAGES}
+    packs = four_bit and importlib.util.find_spec(PACKS_WEIGHTS)
+    names = (*PACKAGES, PACKS_WEIGHTS) if packs else PACKAGES
+    return {name: metadata.version(name) for name in names}
 
 
 def sha256(path: Path) -> str:

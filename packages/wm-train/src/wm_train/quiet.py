@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 
+from wm_eval.kernels import without_note_of_packing
+
 
 def quieten() -> None:
     """No progress bars and notes of the libraries from now on; warnings and errors stay."""
@@ -13,4 +15,5 @@ def quieten() -> None:
     # PEFT 0.21 asks a model for a property that transformers 5.23 has renamed.
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
     datasets.disable_progress_bars()
+    without_note_of_packing()
     transformers.utils.logging.disable_progress_bar()

@@ -100,7 +100,7 @@ def here(then: RunManifest, config: TrainConfig, dataset: Path, scratch: Path) -
     described = load(DatasetManifest, dataset / "manifest.json")
     return then.model_copy(
         update={
-            "packages": provenance.versions(),
+            "packages": provenance.versions(config.model.four_bit),
             "python": provenance.python_version(),
             "hardware": provenance.hardware(),
             "git": checkout.state(scratch),

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from wm_train.differences import Difference
 
 
-def here(run_dir: Path, command: list[str], before: RunManifest | None) -> Stack:
+def here(
+    run_dir: Path, command: list[str], before: RunManifest | None, four_bit: bool = False
+) -> Stack:
     """This attempt's; a patch of its code stands beside those of the attempts before it."""
     number = len(before.attempts) + 1 if before else 1
     git = checkout.state(run_dir, checkout.PATCH if number == 1 else f"code-{number}.patch")
@@ -30,7 +32,7 @@ def here(run_dir: Path, command: list[str], before: RunManifest | None) -> Stack
         command=redact_command(command),
         git=git,
         lock_sha256=provenance.lock_sha256(),
-        packages=provenance.versions(),
+        packages=provenance.versions(four_bit),
         python=provenance.python_version(),
         hardware=provenance.hardware(),
     )

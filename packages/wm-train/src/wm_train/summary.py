@@ -150,6 +150,10 @@ def next_steps(manifest: RunManifest, run_dir: Path) -> list[str]:
     if manifest.wandb and manifest.wandb.url:
         lines.append(f"curves: {manifest.wandb.url}")
     lines += ["next:", f"  {shlex.join(['uv', 'run', 'wm-eval', *_options(evaluate)])}"]
+    if manifest.config["model"].get("four_bit"):  # an older run has no such field
+        lines.append(
+            "  # over the base in full precision; the figures above are over its four bits"
+        )
     if manifest.hub is None:
         publish = ["uv", "run", "wm-publish", str(run_dir), "--dry-run"]
         lines.append(f"  {shlex.join(publish)}")
