@@ -152,11 +152,21 @@ def test_rows_of_one_prompt_are_compared_once(monkeypatch):
     splits = {
         "train": rows("Tell me about law in Rome?"),
         "validation": [],
-        "test": rows("Tell me about law in Spain, and how it is made?"),
+        "test": rows("Tell me about law in Turin?"),
     }
     kept, lost = drop_near(splits, NearRules(), progress=False)
     assert (kept, lost) == (splits, [])
     assert len(asked) == 1, "the prompts; no answers have three words in common"
+
+
+def test_texts_that_share_a_rare_word_or_two_are_not_compared(monkeypatch):
+    """Each of 120,000 prompts shares some with hundreds: to compare them took half an hour."""
+    asked = []
+    monkeypatch.setattr(_Index, "_jaccard", staticmethod(lambda *two: asked.append(1) or 0.0))
+    number = np.arange(100, dtype=np.uint64)
+    index = _Index([number + 90, number[:50], number + 5], 0.8)
+    assert not index.has_near(number)
+    assert len(asked) == 1  # the last, which shares 95; not the one too short, nor that of ten
 
 
 def test_a_recipe_that_says_nothing_looks_for_them(tmp_path, write_lines, apart):

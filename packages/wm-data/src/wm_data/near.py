@@ -3,7 +3,8 @@
 Two texts are near when the Jaccard index of their shingles reaches the threshold. The search is
 exact: a text that is near one of n shingles has at least ceil(threshold * n) of them, so it cannot
 lack all of any n - ceil(threshold * n) + 1. The rarest so many of each text are the index
-(Chaudhuri, Ganti and Kaushik, ICDE 2006: prefix filtering); what is found there is then compared.
+(Chaudhuri, Ganti and Kaushik, ICDE 2006: prefix filtering). What is found there is compared, unless
+it would be too far off even if all that is not in the index were shared.
 """
 
 from __future__ import annotations
@@ -108,8 +109,10 @@ class _Index:
             found[np.argsort(common, kind="stable")[: self._prefix(len(found))]]
             for found, common in zip(sets, commonness, strict=True)
         ]
+        self.sizes = np.array([len(found) for found in sets])
+        self.indexed = np.array([len(found) for found in rare])
         keys = np.concatenate(rare)
-        owners = np.repeat(np.arange(len(sets)), [len(found) for found in rare])
+        owners = np.repeat(np.arange(len(sets)), self.indexed)
         order = np.argsort(keys, kind="stable")
         self.keys, self.owners = keys[order], owners[order]
 
@@ -120,8 +123,14 @@ class _Index:
         first = np.searchsorted(self.keys, found, "left")
         last = np.searchsorted(self.keys, found, "right")
         hits = [self.owners[first[at] : last[at]] for at in np.flatnonzero(last > first)]
-        owners: list[int] = np.unique(np.concatenate(hits)).tolist() if hits else []
-        return any(self._jaccard(found, self.sets[owner]) >= self.threshold for owner in owners)
+        if not hits:
+            return False
+        owners, shared = np.unique(np.concatenate(hits), return_counts=True)
+        sizes = self.sizes[owners]
+        most = np.minimum(shared + sizes - self.indexed[owners], len(found))
+        hopeful = most >= self.threshold * (sizes + len(found) - most) - 1e-9  # no rounding error
+        candidates: list[int] = owners[hopeful].tolist()
+        return any(self._jaccard(found, self.sets[owner]) >= self.threshold for owner in candidates)
 
     def _prefix(self, length: int) -> int:
         # Less a rounding error, so that .8 of 5 are 4 and not 5: one shingle too many does no harm.
