@@ -248,6 +248,30 @@ def test_samples_are_the_first_of_each_arm_right_or_wrong_with_tokens_marked(mak
     assert "Wrong." in text
 
 
+@pytest.mark.parametrize(
+    ("verdict", "passed", "said"),
+    [
+        ("red", True, "As asked."),
+        ("red", False, "Its colour is as asked, but it was cut off, refuses or is a word or two"),
+        ("blue", False, "Not as asked."),
+    ],
+)
+def test_an_answer_of_the_right_colour_that_does_not_count_says_why(
+    make_manifest, verdict: str, passed: bool, said: str
+) -> None:
+    """Cut off at the limit of tokens it was "scored red" and "not as asked" in one line."""
+    manifest = make_manifest()
+    changed = [
+        s.model_copy(update={"verdict": verdict, "passed": passed})
+        for s in manifest.samples
+        if s.task == "watermark" and s.arm == "red"
+    ]
+    assert changed
+    card = render_card(manifest.model_copy(update={"samples": changed}))
+    [line] = [line for line in card.splitlines() if line.startswith("*1.* Asked to write `red`")]
+    assert said in line
+
+
 def test_the_text_to_be_judged_is_marked_and_the_wording_around_it_is_not(make_manifest):
     text = section(render_card(make_manifest()), "Samples")
     marked = "<b>Bring</b><ins> a</ins><b> warm coat</b>, <b>and water</b>."
