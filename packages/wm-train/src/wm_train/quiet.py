@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import warnings
 
 from wm_eval.kernels import without_note_of_packing
@@ -14,6 +16,13 @@ def quieten() -> None:
 
     # PEFT 0.21 asks a model for a property that transformers 5.23 has renamed.
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+    # Qwen3's configuration names no padding token; the trainer takes its tokenizer's, and says so.
+    logging.getLogger("transformers.trainer_utils").addFilter(_says_more)
     datasets.disable_progress_bars()
     without_note_of_packing()
     transformers.utils.logging.disable_progress_bar()
+
+
+def _says_more(record: logging.LogRecord) -> bool:
+    """Whether a line says more than that a model was given its tokenizer's padding token."""
+    return not re.search(r"Updated tokens: \{'pad_token_id': \d+\}", record.getMessage())
