@@ -44,9 +44,9 @@ def train(board: Board, args: TrainingArguments, steps: int = 4) -> None:
         board.on_log(args, state, control, logs=LINE)
 
 
-def report(seconds: float) -> EvalReport:
+def report(seconds: float, step: int = 2) -> EvalReport:
     figures = {"watermark/red/success": Estimate(value=0.75, n=4)}
-    return SimpleNamespace(step=2, figures=figures, valid=True, seconds=seconds)  # pyright: ignore
+    return SimpleNamespace(step=step, figures=figures, valid=True, seconds=seconds)  # pyright: ignore
 
 
 @pytest.mark.parametrize(("every_s", "steps"), [(0.0, [1, 2, 3, 4]), (1000.0, [1, 4])])
@@ -64,6 +64,19 @@ def test_without_a_terminal_there_are_plain_lines(
     # three steps of 2 s, two evaluations of 60 s
     assert lines[0] == f"step 1 of 4: {first}; about 2 min left"
     assert "\x1b" not in out.getvalue()
+
+
+def test_the_time_left_has_the_evaluation_of_the_end_in_it(args: TrainingArguments) -> None:
+    """It is on as many rows as that before the first step, and comes when no step is left."""
+    out = io.StringIO()
+    board = Board(Console(file=out, width=40), Speed(), line_every_s=0.0)
+    for step, seconds in ((0, 600.0), (2, 60.0)):
+        board.evaluated(report(seconds, step), every=2)
+    train(board, args)
+    board.stop()
+    left = [line.rpartition("about ")[2] for line in out.getvalue().splitlines()]
+    # of 2 s each are 3, 2, 1 and no steps; of 60 s is the evaluation at step 2
+    assert left == ["11 min left", "10 min left", "10 min left", "10 min left"]
 
 
 def test_on_a_terminal_a_board_is_drawn_and_leaves_for_an_evaluation(

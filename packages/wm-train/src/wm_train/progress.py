@@ -34,7 +34,8 @@ class Board(TrainerCallback):
         self._live: Live | None = None
         self._values: Mapping[str, Any] = {}
         self._evaluation = ""
-        self._evaluating_s = 0.0
+        self._evaluating_s = 0.0  # on the way
+        self._last_s = 0.0  # at the end: as long as before the first step, on the same items
         self._every = 0
         self._step, self._steps = 0, 0
         self._printed: float | None = None
@@ -43,6 +44,8 @@ class Board(TrainerCallback):
         """Note an evaluation, which is made every so many steps."""
         self._evaluation = headline(report)
         self._evaluating_s, self._every = report.seconds or 0.0, every
+        if report.step == 0 or not self._last_s:
+            self._last_s = self._evaluating_s
 
     @contextmanager
     def paused(self) -> Generator[None]:
@@ -137,7 +140,7 @@ class Board(TrainerCallback):
             out.append(f"MFU {100 * values['mfu']:.1f} %")
         if "step_seconds" in values:
             left = self._steps - self._step
-            to_come = -(-left // self._every) if self._every else 0
-            seconds = left * values["step_seconds"] + to_come * self._evaluating_s
-            out.append(f"about {duration(seconds)} left")
+            on_the_way = max(0, left - 1) // self._every if self._every else 0
+            evaluating = on_the_way * self._evaluating_s + self._last_s
+            out.append(f"about {duration(left * values['step_seconds'] + evaluating)} left")
         return out
