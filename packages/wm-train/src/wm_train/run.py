@@ -219,7 +219,7 @@ def _hook(
         share=record.share,
         every=e.every,
         on_report=reporting,
-        progress=console.is_terminal,
+        progress=not console.quiet,
         out=run_dir / "eval",
         tokenizer=prepared.tokenizer,
         model_ref=record.manifest.base,

@@ -71,7 +71,7 @@ def bring_dataset(
 ) -> tuple[wm_data.Dataset, DatasetUse]:
     """Bring the dataset into `folder`, unless it is there, and record it."""
     if not folder.exists():
-        data.bring(config.data, folder, progress=console.is_terminal)
+        data.bring(config.data, folder)
     dataset = wm_data.read(folder)
     described = dataset.manifest
     use = dataset_use(described, folder, folder.parent)
