@@ -202,15 +202,28 @@ def test_a_time_is_of_what_the_model_needs() -> None:
 @pytest.mark.parametrize(
     ("limits", "line"),
     [
-        ({"full_limit": 500, "limit": 100}, "1,500, twice"),
-        ({"full_limit": None, "limit": None}, "3 a test row, twice"),
+        ({}, "4,200 +1,500 before and after, 300 every 250 steps, 4 times"),
+        ({"every": 1_250}, "3,000 +1,500 before and after, none between"),
+        (
+            {"full_limit": None, "limit": None},
+            " +3 a test row before and after, 3 a test row every 250 steps, 4 times",
+        ),
     ],
 )
-def test_a_plan_says_how_much_is_written_to_be_evaluated(limits: Any, line: str) -> None:
-    fields = presets.load("qwen3-0.6b")
+def test_a_plan_says_how_much_is_written_to_be_evaluated(limits: dict[str, Any], line: str) -> None:
+    """On as many rows as the seed datasets have it is as much time as the steps."""
+    fields = presets.load("qwen3-0.6b")  # of 10,000 rows: 1,250 steps
     fields["evaluation"] |= limits
     config = TrainConfig.model_validate(fields)
-    assert line in printed(plan.make(config), config)
+    assert re.search(f"answers written +{line}", printed(plan.make(config), config))
+
+
+def test_a_plans_parts_are_more_than_what_is_needed_at_once() -> None:
+    """And it says why: the sum of the lines above would be a wrong figure."""
+    config = TrainConfig.model_validate(presets.load("qwen3-0.6b"))
+    made = plan.make(config)
+    assert sum(made.memory.values()) > estimate.peak(made.memory) + 1
+    assert "a step's or an evaluation's, not both" in printed(made, config)
 
 
 def test_the_cache_of_answers_is_as_long_as_they_may_be() -> None:

@@ -55,12 +55,18 @@ def table(
         ("tokens a step", f"{load.tokens:,.0f}", f"{plan.unshared:,.0f} without sharing prompts"),
         ("tokens an epoch", f"{load.tokens * plan.steps_an_epoch:,.0f}", "computed"),
         ("logits a step", f"{load.predicted:,.0f}", "tokens that go through the head"),
-        _evaluations(config),
+        _evaluations(config, plan.steps),
         ("checkpoint", f"{plan.checkpoint_gib:.2f} GiB", "each, on the disk"),
     ]
     lines += [(f"memory: {part}", f"{gib:.2f} GiB", "") for part, gib in plan.memory.items()]
     total = estimate.peak(plan.memory)
-    lines.append(("memory in all", f"{total:.1f} GiB", "an estimate, on each device"))
+    lines.append(
+        (
+            "memory in all",
+            f"{total:.1f} GiB",
+            "an estimate, on each device: a step's or an evaluation's, not both",
+        )
+    )
     if host := estimate.host_gib(config, shape):
         lines.append(("host's memory", f"{host:.1f} GiB", "to gather a checkpoint"))
     lines += _on(plan, devices, device, mfu, total)
@@ -71,11 +77,14 @@ def table(
     return out
 
 
-def _evaluations(config: TrainConfig) -> tuple[str, str, str]:
+def _evaluations(config: TrainConfig, steps: int) -> tuple[str, str, str]:
     """What is written to be evaluated: each prompt under red, blue and neutral."""
     e = config.evaluation
     full, part = (f"{3 * n:,}" if n else "3 a test row" for n in (e.full_limit, e.limit))
-    return "answers written", f"{full}, twice", f"before and after; {part} every {e.every:,} steps"
+    between = (steps - 1) // e.every  # the last one is that of the end
+    total = f"{6 * e.full_limit + 3 * e.limit * between:,}" if e.full_limit and e.limit else ""
+    times = f"{part} every {e.every:,} steps, {between:,} times" if between else "none between"
+    return "answers written", total, f"{full} before and after, {times}"
 
 
 def check_device(device: str | None) -> None:
