@@ -12,6 +12,7 @@ def test_a_log_has_a_line_when_it_is_due(
     with progress.progress_bar(1_500, True) as advance:
         advance(24)
         advance(1_000)
+        advance(476)  # the last: what comes of it is said then
     assert capsys.readouterr().err.splitlines() == [
         "evaluating: 24 of 1,500 after 0 s",
         "evaluating: 1,024 of 1,500 after 0 s",

@@ -53,7 +53,7 @@ def _lines(total: int) -> Callable[[int], None]:
         nonlocal answered, printed
         answered += done
         now = time.monotonic()
-        if now - printed >= LINE_EVERY_S:
+        if answered < total and now - printed >= LINE_EVERY_S:
             printed = now
             say(f"evaluating: {answered:,} of {total:,} after {now - begun:,.0f} s", shown=True)
 

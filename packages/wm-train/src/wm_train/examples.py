@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from wm_train import neutral
 from wm_train.errors import DataError
+from wm_train.telling import telling
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -48,20 +49,15 @@ def tokenize(
     Nothing is truncated: a cut answer would teach to stop mid-sentence, and a prompt that fills
     `max_tokens` would leave no label at all, which makes every weight NaN after one step.
     """
-    from rich.progress import Progress
-
     from wm_eval.prompting import end_of_turn
 
     _check_columns(examples.column_names, bool(neutral_share))
     end = end_of_turn(tokenizer)
-    with Progress(
-        console=console, disable=console is None or not console.is_terminal, transient=True
-    ) as bar:
-        task = bar.add_task("tokenising", total=len(examples))
+    with telling(console, "tokenising", len(examples), "pairs") as advance:
 
         def ids(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
             found = _encode(batch, tokenizer, end, neutral_share)
-            bar.advance(task, len(batch["prompt"]))
+            advance(len(batch["prompt"]))
             return found
 
         # 300 million ids of 120,000 rows: in Arrow's memory, 4 bytes each. The fingerprint is of no

@@ -7,10 +7,9 @@ gone on with a hundred times is not to ask its base a hundred times.
 from __future__ import annotations
 
 import logging
-import time
 import uuid
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from wm_train import columns, processes, sharded
+from wm_train.telling import telling
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,7 +31,6 @@ log = logging.getLogger(__name__)
 Logps = NDArray[np.float32]
 NONE: Logps = np.empty(0, dtype=np.float32)
 TEXTS = 64  # packed together: enough to fill passes, and few enough for a bar to move
-LINE_EVERY_S = 30.0  # where there is no bar
 WHAT = "what the base says under neutral prompts"
 NAME = "references.npz"
 
@@ -82,25 +81,14 @@ def _ask(
     mine = shown[processes.rank() :: processes.number()]
     most = len(shown[:: processes.number()])  # of the process that has the most
     found: dict[int, Logps] = {}
-    for start in _told(range(0, most, TEXTS), most, console):
-        places = mine[start : start + TEXTS]
-        found |= dict(zip(places, _log_probabilities(trainer, places, shown[0]), strict=True))
+    with telling(console, WHAT, most, "texts") as advance:
+        for start in range(0, most, TEXTS):
+            places = mine[start : start + TEXTS]
+            found |= dict(zip(places, _log_probabilities(trainer, places, shown[0]), strict=True))
+            advance(min(TEXTS, most - start))
     for part in processes.gathered(found):
         found |= part
     return found
-
-
-def _told(starts: range, total: int, console: Console | None) -> Iterator[int]:
-    """`starts`, behind a bar on a terminal, and else with a line now and then."""
-    from rich.progress import Progress
-
-    shown, told = console is not None and console.is_terminal, time.monotonic()
-    with Progress(console=console, disable=not shown, transient=True) as bar:
-        for start in bar.track(starts, description=WHAT):
-            if console is not None and not shown and time.monotonic() - told > LINE_EVERY_S:
-                told = time.monotonic()
-                console.print(f"{WHAT}: {start:,} of {total:,} texts", soft_wrap=True)
-            yield start
 
 
 def _read(path: Path, of: str, shown: list[int]) -> dict[int, Logps] | None:
