@@ -355,9 +355,13 @@ class Handler(BaseHTTPRequestHandler):
             )
         etag = blob.sha256 if blob.lfs else blob.git
         headers |= {"ETag": f'"{etag}"', "Content-Type": "application/octet-stream"}
-        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        start = int(wanted[1]) if wanted else 0
-        raise Answer(206 if wanted else 200, blob.content[start:], headers)
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if not wanted:
+            raise Answer(200, blob.content, headers)
+        size, start = len(blob.content), int(wanted[1])
+        end = min(int(wanted[2] or size), size - 1)  # the last byte, and not the one after it
+        headers |= {"Content-Range": f"bytes {start}-{end}/{size}"}
+        raise Answer(206, blob.content[start : end + 1], headers)
 
 
 def entry(path: str, blob: Blob) -> dict[str, Any]:
