@@ -157,6 +157,7 @@ def test_it_says_what_is_ours_and_nothing_of_the_libraries(desk: Desk) -> None:
         r"\[INFO\] Running in WANDB offline mode",  # transformers', where the environment says so
         r"first → runs/first",
         r"rows kept: high \d+ of 240, medium \d+ of 121, high-heldout 40 of 40; left out: .*empty 1",
+        rf"base: {BASE}",
         r"[\d,]+ pairs of \d+ rows, at most \d+ tokens; on .*",
         r"\d+ texts under neutral prompts are held to what the base says",
         r"step [012]( of 2)?: .*",

@@ -35,6 +35,7 @@ def test_builds_from_the_hub_at_recorded_commits(hub, records, write_recipe, tmp
         "--source.high", "someone/seeds@v1", "--source.high-heldout", "someone/seeds",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert done.stderr == ""  # no bars of `datasets`, where stderr is no terminal
     dataset = wm_data.read(tmp_path / "out")
     assert [(ref.kind, ref.location, ref.revision) for ref in dataset.manifest.sources] == [
         ("hub", "someone/seeds", old),

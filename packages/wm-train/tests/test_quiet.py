@@ -1,9 +1,11 @@
 """Which lines of the libraries a run shows."""
 
+import sys
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
 from transformers import GenerationConfig, PretrainedConfig
 from transformers.trainer_utils import align_special_tokens
 
@@ -31,3 +33,15 @@ def test_a_padding_token_is_given_in_silence(
     align_special_tokens(model, tokenizer)
     assert config.pad_token_id == tokenizer.pad_token_id
     assert ("has new PAD/BOS/EOS tokens" in caplog.text) == told
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_download_is_seen_on_a_terminal_and_not_in_a_log(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    """For minutes of a base's gigabytes there was nothing to be seen."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    enable_progress_bars()
+    quieten()
+    assert are_progress_bars_disabled() != terminal
+    enable_progress_bars()

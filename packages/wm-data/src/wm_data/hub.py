@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -67,6 +68,8 @@ def records_of(source: AnySource, revision: str) -> Iterator[tuple[Where, dict[s
     import datasets
 
     assert source.hub is not None
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()  # each step of them would be a line of the log
     try:
         builder: Any = datasets.load_dataset_builder(source.hub, source.config, revision=revision)
     except ValueError as error:

@@ -114,12 +114,14 @@ def evaluate_command(
     from wm_eval.decoding import check_decoding
     from wm_eval.errors import WmEvalError
     from wm_eval.models import Names
+    from wm_eval.progress import no_bars_in_a_log
     from wm_eval.run import evaluate
     from wm_eval.show import table, warning
     from wm_eval.together import leading
     from wm_eval.vllm_backend import CHUNK
     from wm_eval.vllm_loading import check_options
 
+    no_bars_in_a_log()
     names = Names(model, adapter, base, revision, adapter_revision, base_revision)
     if (talk := launched.talk()) is not None:
         device = launched.device(device)

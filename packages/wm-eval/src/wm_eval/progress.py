@@ -16,6 +16,14 @@ def say(line: str, shown: bool) -> None:
         print(line, file=sys.stderr)
 
 
+def no_bars_in_a_log() -> None:
+    """Without a terminal, no bars of the libraries: each of their steps would be a line."""
+    if not sys.stderr.isatty():
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()  # and those of downloads with them
+
+
 @contextmanager
 def progress_bar(total: int, shown: bool) -> Generator[Callable[[int], None]]:
     """A bar on stderr that the yielded function advances; nothing at all when not shown.

@@ -116,7 +116,8 @@ def _train(
         # ----------------------------------------------------------------------------------- data
         rewind(run_dir / "log.jsonl", begun.step if begun.checkpoint else None)
         journal = Journal(run_dir / "log.jsonl")
-        say(console, f"{record.manifest.name} → {run_dir}", "bold")
+        going_on = f", on from step {begun.step:,}" if begun.checkpoint else ""
+        say(console, f"{record.manifest.name} → {run_dir}{going_on}", "bold")
         publishing.announce(config.publish, console)
         prepared = _prepare(config, run_dir, begun, console)
         tracker = stages.open_tracker(config, run_dir, record)
@@ -190,6 +191,7 @@ def _prepare(config: TrainConfig, run_dir: Path, begun: Begun, console: Console)
     def tell(wanted: ModelConfig) -> None:  # the others read the rows at the same time
         processes.share((record.manifest, begun.checkpoint, wanted))
 
+    say(console, f"base: {config.model.base}")  # from here a download may take minutes
     model, tokenizer = stages.load_base(config, run_dir, record, before, tell)
     longest = config.data.max_tokens
     size, share = config.optim.batch_size, config.loss.neutral.rows()
