@@ -13,8 +13,8 @@ from safetensors import safe_open
 import wm_data
 from wm_eval import load_model
 from wm_eval.cli import main as evaluate
-from wm_manifest import EvalReport, RunManifest, load
-from wm_train import data, run, stages, status, summary
+from wm_manifest import EvalReport, ModelRef, RunManifest, load
+from wm_train import base, data, run, stages, status, summary
 from wm_train.config import DataConfig, TrainConfig
 from wm_train.journal import read
 from wm_train.record import RunRecord
@@ -152,6 +152,29 @@ def test_before_and_after_are_the_same_items(finished: tuple[Path, RunManifest])
     assert ids[0] == [id for id in ids[3] if not id.startswith(extra)]
     assert len(ids[0]) < len(ids[3])
     assert len(ids[2]) < len(ids[0])
+
+
+def test_an_evaluation_names_what_was_evaluated(finished: tuple[Path, RunManifest]) -> None:
+    """Under its base's name the page and the published report passed for the base's own."""
+    folder, manifest = finished
+    first, *later = sorted((folder / "eval").glob("step-*/eval.json"))
+    assert load(EvalReport, first).model == manifest.base
+    for path in later:
+        report = load(EvalReport, path)
+        assert report.model.location == folder.name
+    assert report.base == manifest.base  # the last one's: those on the way do not ask it
+
+
+@pytest.mark.parametrize(
+    ("output", "location", "adapter"), [("adapter", "me/base", "first"), ("model", "first", None)]
+)
+def test_a_trained_model_is_named_by_its_run(
+    output: str, location: str, adapter: str | None
+) -> None:
+    below = ModelRef(location="me/base", revision="abc", model_type="qwen3")
+    named = base.trained(below, "first", output)
+    assert (named.location, named.adapter) == (location, adapter)
+    assert named.revision == ("abc" if adapter else None)
 
 
 def test_the_model_generates_with_its_cache(finished: tuple[Path, RunManifest]) -> None:

@@ -140,6 +140,13 @@ def reference(
     )
 
 
+def trained(base: ModelRef, run: str, output: str) -> ModelRef:
+    """What a run trains, for its evaluations: under the base's name it passed for the base."""
+    if output == "adapter":
+        return base.model_copy(update={"adapter": run})
+    return base.model_copy(update={"location": run, "revision": None})
+
+
 def license_of(location: str) -> str | None:
     """The licence that a model's own card names, in its folder or on the hub; None without one.
 

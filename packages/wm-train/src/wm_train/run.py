@@ -213,6 +213,7 @@ def _hook(
 ) -> ResumableEval:
     """The evaluation before the first step, on the way and at the end."""
     e, record = config.evaluation, begun.record
+    base_ref = record.manifest.base
     return ResumableEval(
         run_dir / "dataset",
         run_name=record.manifest.name,
@@ -224,9 +225,10 @@ def _hook(
         progress=not console.quiet,
         out=run_dir / "eval",
         tokenizer=prepared.tokenizer,
-        model_ref=record.manifest.base,
+        base_ref=base_ref,
+        model_ref=base.trained(base_ref, record.manifest.name, record.manifest.output),
         # Before and after on the same items: only then can the two be compared.
-        start={"limit": e.full_limit},
+        start={"limit": e.full_limit, "model_ref": base_ref},
         during={"limit": e.limit, **early_stop.on_the_way(config.early_stop, prepared.dataset)},
         final={"limit": e.full_limit},
         max_new_tokens=stages.answer_tokens(config, prepared.dataset, prepared.tokenizer),
