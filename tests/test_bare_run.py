@@ -205,17 +205,23 @@ def test_no_file_holds_a_key(desk: Desk) -> None:
 
 
 def test_a_stranger_has_the_runs_figures_from_the_hub(desk: Desk) -> None:
-    assert "Published (private)" in desk.call("wm-publish", "runs/first")
+    said = desk.call("wm-publish", "runs/first")
+    assert "Published (private)" in said
+    assert "%|" not in said  # no bars in a log
     desk.call("wm-data", "push", "runs/first/dataset", "me/rows")
     found = ("--model", BASE, "--adapter", "me/first", "--data", str(desk.run / "dataset"))
     limits = ("--limit", "2", "--max-new-tokens", "8", "--batch-size", "24")
-    desk.call("wm-eval", *found, *limits, "--out", "again", home="stranger")
+    said = desk.call("wm-eval", *found, *limits, "--out", "again", home="stranger")
+    assert "%|" not in said
+    assert "Warning" not in said
     again = load(EvalReport, desk.home / "stranger/again/eval.json")
     assert again.figures == desk.manifest.evaluations[-1].figures
 
 
 def test_it_merges_and_replays(desk: Desk) -> None:
-    desk.call("wm-publish", "runs/first", "--merge", "--dry-run")
+    said = desk.call("wm-publish", "runs/first", "--merge", "--dry-run")
+    assert "%|" not in said
+    assert "Warning" not in said
     merged = json.loads((desk.run / "merged/config.json").read_text("utf-8"))
     assert merged["tie_word_embeddings"] is False  # the adapter is on both ends
     assert "dataset" in desk.call("wm-train", "replay", "runs/first", "--dry-run")

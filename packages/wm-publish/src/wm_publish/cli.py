@@ -65,6 +65,8 @@ def main() -> None:
     from wm_publish.errors import PublishError
     from wm_publish.markup import one_line
 
+    if not sys.stderr.isatty():  # each step of the libraries' bars would be a line of the log
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         code = app(
             sys.argv[1:], exit_on_error=False, print_error=False, result_action="return_value"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import warnings
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -114,7 +115,10 @@ def _load(adapter: Path, location: str, revision: str | None) -> tuple[Any, dict
         if base.config.tie_word_embeddings and _is_on_an_end(adapter):
             _untie(base)
         formats = _to_float32(base)
-        model: Any = PeftModel.from_pretrained(base, str(adapter)).eval()
+        with warnings.catch_warnings():
+            # PEFT 0.21 asks a model for a property that transformers 5.23 has renamed.
+            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+            model: Any = PeftModel.from_pretrained(base, str(adapter)).eval()
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise PublishError(f"{location} with {adapter} cannot be loaded: {first}") from error
