@@ -35,3 +35,14 @@ def test_columns_are_what_rows_are(selected: bool, rows: list[Any]) -> None:
     found = columns.equal(data, "chosen_ids", "rejected_ids")
     assert found.dtype == np.int64
     assert found.tolist() == same
+
+
+@pytest.mark.parametrize("selected", [False, True], ids=["whole", "through an index"])
+def test_a_column_is_read_at_once(selected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Item by item 940,000 rows took seven seconds a column, and a start looked at ten."""
+    data = Dataset.from_dict({"row_id": ["a", "b", "c"]})
+    data = data.select([2, 0]) if selected else data
+    monkeypatch.setattr(Dataset, "__iter__", lambda self: pytest.fail("was read row by row"))
+    assert columns.values(data, "row_id") == (["c", "a"] if selected else ["a", "b", "c"])
+    with pytest.raises(pytest.fail.Exception):  # or the test would not see it
+        list(data["row_id"])

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from wm_train import neutral
+from wm_train import columns, neutral
 from wm_train.errors import DataError
 from wm_train.telling import telling
 
@@ -105,7 +105,7 @@ def _encode(
     found = encode_all(tokenizer, texts)
     answers = [[*answer, end] for answer in found[number : 3 * number]]
     plain = dict(zip(shown, found[3 * number :], strict=True))
-    columns = (
+    parts = (
         found[:number],
         answers[:number],
         answers[number:],
@@ -113,22 +113,23 @@ def _encode(
     )
     longest = [
         max(len(p) + max(len(c), len(r)), len(n) + len(c) if n else 0)
-        for p, c, r, n in zip(*columns, strict=True)
+        for p, c, r, n in zip(*parts, strict=True)
     ]
-    return dict(zip(IDS, columns, strict=True)) | {"longest": longest}
+    return dict(zip(IDS, parts, strict=True)) | {"longest": longest}
 
 
 def _within(rows: Any, max_tokens: int, batch_size: int) -> Pairs:
     """Leave out every row with a sequence above `max_tokens`; refuse what is then too little."""
     longest_of: Counter[str] = Counter()
-    for row, length in zip(rows["row_id"], rows["longest"], strict=True):
+    row_ids: list[str] = columns.values(rows, "row_id")
+    for row, length in zip(row_ids, columns.values(rows, "longest"), strict=True):
         longest_of[row] = max(longest_of[row], length)
     rows = rows.remove_columns("longest")
     too_long = [row for row, length in longest_of.items() if length > max_tokens]
     out = set(too_long)
     kept = rows
     if out:  # copied: an index over the table would be followed at every look into it
-        places = [at for at, row in enumerate(rows["row_id"]) if row not in out]
+        places = [at for at, row in enumerate(row_ids) if row not in out]
         kept = rows.select(places).flatten_indices(keep_in_memory=True)
     if not len(kept):
         raise DataError(

@@ -71,7 +71,7 @@ def run(
             too_long(pairs, config.data.max_tokens),
             twins(pairs.select(_places(pairs, "watermark")), config.loss.contrast),
             labels(train, config.loss.weights.model_dump()),
-            overlap(train["group"], test["group"]),
+            overlap(*(columns.values(split, "group") for split in (train, test))),
             head(trainer.model),
             round_trip(islice(train, ROUND_TRIPS), tokenizer),
             arithmetic(config.model.precision),
@@ -122,7 +122,7 @@ def too_long(pairs: Any, max_tokens: int) -> Finding:
 
 def labels(examples: Any, weights: Mapping[str, float]) -> Finding:
     """Both tasks are there, and both colours of each."""
-    counts = Counter(zip(examples["task"], examples["target"], strict=True))
+    counts = Counter(zip(*(columns.values(examples, n) for n in ("task", "target")), strict=True))
     why: list[str] = []
     for task in TASKS:
         red, blue = counts[task, "red"], counts[task, "blue"]
@@ -251,11 +251,11 @@ def free_host_gib() -> float:
 
 
 def _places(pairs: Any, task: str) -> NDArray[np.int64]:
-    return np.flatnonzero(np.array(pairs["task"]) == task)
+    return np.flatnonzero(np.array(columns.values(pairs, "task")) == task)
 
 
 def _ids(pairs: Any, places: NDArray[np.int64]) -> list[str]:
-    return list(pairs.select(places)["id"])
+    return columns.values(pairs.select(places), "id")
 
 
 def _named(ids: Sequence[str]) -> str:

@@ -122,7 +122,7 @@ def _as_trained(trainer: WatermarkOrpoTrainer) -> bool:
 
 def shortest_row(data: Any) -> list[dict[str, Any]]:
     """The examples of the row with the fewest tokens."""
-    rows: list[str] = list(data["row_id"])
+    rows: list[str] = columns.values(data, "row_id")
     sizes: dict[str, int] = {}
     for row, tokens in zip(rows, columns.total(data).tolist(), strict=True):
         sizes[row] = sizes.get(row, 0) + tokens

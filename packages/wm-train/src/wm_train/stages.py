@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -17,6 +17,7 @@ from wm_manifest.weights import weights_sha256
 from wm_train import (
     base,
     checkpoints,
+    columns,
     data,
     engine,
     examples,
@@ -231,7 +232,7 @@ def report_pairs(pairs: examples.Pairs, max_tokens: int, run_dir: Path, console:
     """Say what is trained on, data and device, and name what is not."""
     import torch
 
-    rows = len(set(cast("list[str]", pairs.data["row_id"])))
+    rows = len(set(columns.values(pairs.data, "row_id")))
     on = f"the CPU, {torch.get_num_threads()} threads"
     if torch.cuda.is_available():
         on = torch.cuda.get_device_name()

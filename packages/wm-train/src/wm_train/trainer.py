@@ -20,7 +20,7 @@ from peft.helpers import disable_input_dtype_casting
 from torch import Tensor, nn
 from trl.experimental.orpo import ORPOTrainer
 
-from wm_train import adapter
+from wm_train import adapter, columns
 from wm_train.attention import model_mask
 from wm_train.checkpoints import VerifiedCheckpoints
 from wm_train.head import token_head
@@ -126,7 +126,7 @@ class WatermarkOrpoTrainer(ShardedState, VerifiedCheckpoints, ORPOTrainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> TwinSampler:
         data = cast(Any, self.train_dataset if train_dataset is None else train_dataset)
         seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
-        self._order = TwinSampler(list(data["row_id"]), seed, self._twins)
+        self._order = TwinSampler(columns.values(data, "row_id"), seed, self._twins)
         return self._order
 
     def seen(self) -> set[int]:
