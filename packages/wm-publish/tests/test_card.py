@@ -389,6 +389,13 @@ def test_usage_is_valid_python_that_loads_this_kind_of_model(
     assert all(ast.parse(block) for block in merging)
 
 
+@pytest.mark.parametrize(("targets", "said"), [(["lm_head"], True), ("all-linear", False)])
+def test_the_code_says_what_peft_warns_of(make_manifest, targets, said: bool) -> None:
+    config = make_manifest().config | {"model": {"lora": {"targets": targets}}}
+    card = render_card(make_manifest(output="adapter", config=config))
+    assert ("# PEFT may warn of tied embeddings" in card) == said
+
+
 def test_unfinished_run_without_evaluations_says_so(make_manifest):
     card = render_card(
         make_manifest(
