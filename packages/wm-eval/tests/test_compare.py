@@ -180,7 +180,7 @@ def test_what_stands_against_a_comparison_is_said(
     capsys: Any,
 ) -> None:
     run_script(gold, out=tmp_path / "a")
-    run_script(gold, out=tmp_path / "b")
+    run_script(lambda request: "", out=tmp_path / "b")
     alter(tmp_path / "b", change)
     with pytest.raises(SystemExit) as stop:
         main(["compare", str(tmp_path / "a"), str(tmp_path / "b")])
@@ -201,6 +201,18 @@ def test_items_of_one_side_alone_are_left_out_and_counted(
     assert "limit is not the same: 5 and None" in said.err
     assert "watermark/red/success: 5 items are in both, of 5 of A and 12 of B" in said.err
     assert "detect/accuracy: 10 items are in both, of 10 of A and 96 of B" in said.err
+
+
+@pytest.mark.parametrize(("other", "told"), [("", True), (RED, False)])
+def test_one_model_under_two_names_is_told(
+    run_script: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], other: str, told: bool
+) -> None:
+    run_script(lambda request: "", out=tmp_path / "a")
+    run_script(lambda request: other, out=tmp_path / "b")
+    with pytest.raises(SystemExit):
+        main(["compare", str(tmp_path / "a"), str(tmp_path / "b")])
+    said = capsys.readouterr().err
+    assert ("warning: no item differs in any figure: A and B may be one model" in said) is told, said
 
 
 def test_a_model_that_writes_blue_whatever_it_is_asked_gains_no_lift(

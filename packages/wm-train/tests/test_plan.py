@@ -202,11 +202,12 @@ def test_a_time_is_of_what_the_model_needs() -> None:
 @pytest.mark.parametrize(
     ("limits", "line"),
     [
-        ({}, "4,200 +1,500 before and after, 300 every 250 steps, 4 times"),
+        ({}, "3,300 +1,500 before and after, 300 every 1,000 steps, once"),
+        ({"every": 250}, "4,200 +1,500 before and after, 300 every 250 steps, 4 times"),
         ({"every": 1_250}, "3,000 +1,500 before and after, none between"),
         (
             {"full_limit": None, "limit": None},
-            " +3 a test row before and after, 3 a test row every 250 steps, 4 times",
+            " +3 a test row before and after, 3 a test row every 1,000 steps, once",
         ),
     ],
 )

@@ -153,11 +153,18 @@ def cautions(
         if not report.valid
     ]
     one, other = (settings(report) for report in sides.values())
-    return invalid, unshared(sides, found) + [
+    return invalid, alike(found) + unshared(sides, found) + [
         f"{name} is not the same: {one[name]} and {other[name]}"
         for name in one
         if one[name] != other[name] and UNKNOWN not in (one[name], other[name])
     ]
+
+
+def alike(found: Sequence[Difference]) -> list[str]:
+    """A line where nothing differs at all, as of one model under two names."""
+    if not found or any(d.only_a or d.only_b for d in found):
+        return []
+    return ["no item differs in any figure: A and B may be one model"]
 
 
 def unshared(sides: dict[str, EvalReport], found: Sequence[Difference]) -> list[str]:

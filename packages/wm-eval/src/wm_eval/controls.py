@@ -55,7 +55,8 @@ def codebook(manifest: DatasetManifest) -> Control:
         name="codebook is the dataset's",
         passed=same,
         value=None,
-        expected=f"{wm_score.CODEBOOK} {wm_score.COUNTED_SHA256}, found {manifest.codebook}",
+        expected=f"{wm_score.CODEBOOK} {wm_score.COUNTED_SHA256}"
+        + ("" if same else f", found {manifest.codebook}"),
     )
 
 

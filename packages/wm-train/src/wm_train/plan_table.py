@@ -83,7 +83,8 @@ def _evaluations(config: TrainConfig, steps: int) -> tuple[str, str, str]:
     full, part = (f"{3 * n:,}" if n else "3 a test row" for n in (e.full_limit, e.limit))
     between = (steps - 1) // e.every  # the last one is that of the end
     total = f"{6 * e.full_limit + 3 * e.limit * between:,}" if e.full_limit and e.limit else ""
-    times = f"{part} every {e.every:,} steps, {between:,} times" if between else "none between"
+    often = "once" if between == 1 else f"{between:,} times"
+    times = f"{part} every {e.every:,} steps, {often}" if between else "none between"
     return "answers written", total, f"{full} before and after, {times}"
 
 
