@@ -212,7 +212,9 @@ def test_one_model_under_two_names_is_told(
     with pytest.raises(SystemExit):
         main(["compare", str(tmp_path / "a"), str(tmp_path / "b")])
     said = capsys.readouterr().err
-    assert ("warning: no item differs in any figure: A and B may be one model" in said) is told, said
+    assert ("warning: no item differs in any figure: A and B may be one model" in said) is told, (
+        said
+    )
 
 
 def test_a_model_that_writes_blue_whatever_it_is_asked_gains_no_lift(
