@@ -51,6 +51,37 @@ def a_rate(groups: int, p: float, correlation: float) -> Draw:
     return draw
 
 
+def a_bias(groups: int, right: float) -> Draw:
+    """Share naming red, of a dozen questions a prompt, half of them about red texts."""
+
+    def draw(rng: Rng) -> tuple[Estimate, float]:
+        labels = np.tile([True, False], 6 * groups)
+        named = labels ^ (rng.random(len(labels)) >= right)
+        return rate(list(named), [i // 12 for i in range(len(labels))]), 0.5
+
+    return draw
+
+
+def a_share_of_one_answer(groups: int, centre: float, spread: float) -> Draw:
+    """Of one answer a prompt, all much alike."""
+
+    def draw(rng: Rng) -> tuple[Estimate, float]:
+        return bounded(list(rng.normal(centre, spread, groups)), range(groups)), centre
+
+    return draw
+
+
+def a_close_comparison(groups: int, worse: float) -> Draw:
+    """Of two models that read a dozen texts of a prompt, the first of them without a mistake."""
+
+    def draw(rng: Rng) -> tuple[Estimate, float]:
+        b = list(rng.random(12 * groups) >= worse)
+        owner = [str(i // 12) for i in range(len(b))]
+        return difference("x", [True] * len(b), b, owner).difference, -worse
+
+    return draw
+
+
 def a_share(groups: int, centre: float, correlation: float) -> Draw:
     """Shares of colour: of an answer of 40 tokens, whose prompt has a leaning of its own."""
 
@@ -144,6 +175,10 @@ KINDS: dict[str, Draw] = {
     "area of like answers": an_area(100, 1.0, 0.6),
     "area against unmarked texts": an_area_apart(140, 60, 1.0),
     "difference of two models": a_comparison(100, 0.8, 0.25),
+    # Prompts that hardly differ: what is added for those that were not seen must not be most of it.
+    "bias": a_bias(106, 0.9),
+    "share of like answers": a_share_of_one_answer(106, 0.64, 0.066),
+    "difference of like groups": a_close_comparison(106, 0.09),
 }
 
 

@@ -97,3 +97,19 @@ def test_ignoring_clusters_would_not_cover() -> None:
         own = rng.random(60) < 0.5
         held += (r := rate(list(np.repeat(own, 6)), range(360))).low <= 0.5 <= r.high  # type: ignore[operator]
     assert held / 300 < 0.7
+
+
+@pytest.mark.parametrize("low", [0.0, -1.0])
+def test_what_many_groups_say_of_their_spread_is_not_widened(low: float) -> None:
+    """A dozen answers a group, as many right in one as in the next but for chance: in the middle of
+    its range Wilson's interval is then that of the clustered variance, and no wider."""
+    rng = np.random.default_rng(6)
+    owner = [i // 12 for i in range(106 * 12)]
+    labels = np.tile([True, False], 106 * 6)  # names red: the label, but for one in ten
+    named = [float(x) for x in labels ^ (rng.random(len(labels)) < 0.1)]
+    found, plain = bounded(named, owner, low), mean(named, owner)
+    assert found.low is not None
+    assert found.high is not None
+    assert plain.low is not None
+    assert plain.high is not None
+    assert found.high - found.low == pytest.approx(plain.high - plain.low, rel=0.05)
