@@ -35,6 +35,15 @@ def test_lines_hold_all_that_the_table_does_and_fit_a_narrow_terminal() -> None:
     assert max(map(len, said.splitlines())) <= 80
 
 
+def test_no_p_is_0() -> None:
+    estimate = Estimate(value=-0.2, low=-0.3, high=-0.1, n=106)
+    found = [Difference("watermark/blue/success", 1.0, 0.8, estimate, 23, 0, 2**-23, "A is better")]
+    assert "p <0.001\n" in lines(found)
+    shown = Console(width=200, file=StringIO())
+    shown.print(table(found))
+    assert " <0.001 " in shown.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def test_a_table_fits_where_no_part_of_it_is_cut() -> None:
     """One column less, and rich shortens a cell or breaks it."""
     grid = table(differences())

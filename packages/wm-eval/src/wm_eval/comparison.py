@@ -42,7 +42,7 @@ def table(found: Sequence[Difference]) -> Table:
             number(d.difference.value),
             interval(d.difference),
             f"{d.only_a}, {d.only_b}",
-            number(d.p),
+            chance(d.p),
             d.verdict,
         )
     return grid
@@ -54,10 +54,19 @@ def lines(found: Sequence[Difference]) -> str:
         f"{d.name}: {d.verdict}\n"
         f"  n {d.difference.n}, A {number(d.a)}, B {number(d.b)}, "
         f"B - A {number(d.difference.value)} ({interval(d.difference)})\n"
-        f"  only A {d.only_a}, only B {d.only_b}, p {number(d.p)}"
+        f"  only A {d.only_a}, only B {d.only_b}, p {chance(d.p)}"
         for d in found
     ]
     return "\n".join([*blocks, *_notes(found)])
+
+
+def chance(p: float | None) -> str:
+    """A p of three places. No test gives 0, so a small one is not written as that.
+
+    >>> chance(0.0004), chance(0.0005), chance(None)
+    ('<0.001', '0.001', '-')
+    """
+    return "<0.001" if p is not None and p < 0.0005 else number(p)
 
 
 def _notes(found: Sequence[Difference]) -> list[str]:
