@@ -176,7 +176,7 @@ KINDS: dict[str, Draw] = {
     "area against unmarked texts": an_area_apart(140, 60, 1.0),
     "difference of two models": a_comparison(100, 0.8, 0.25),
     # Prompts that hardly differ: what is added for those that were not seen must not be most of it.
-    "bias": a_bias(106, 0.9),
+    "bias": a_bias(106, 0.98),
     "share of like answers": a_share_of_one_answer(106, 0.64, 0.066),
     "difference of like groups": a_close_comparison(106, 0.09),
 }

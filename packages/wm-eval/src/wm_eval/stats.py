@@ -27,10 +27,10 @@ LEVEL = 0.95
 # estimated with: without them it is 0/0 at 0 % and 100 %. A larger number widens intervals near
 # the ends (1 covers 97 to 99 % there, 0.5 covers 94 to 97 %); see test_intervals_cover.
 PSEUDO_GROUPS = 0.5
-# Where more groups than a few differ their own spread says it, and the pseudo-groups fade: beside
-# groups of a dozen rows that are all alike nearly (a bias, a mean share, a difference of two
-# models) one half of a group at each end would be most of the variance, and cover 99 %.
-FADE = 2.0  # over the number of groups that differ: from 4 of them on
+# Groups that differ say themselves how much, and the pseudo-groups fade: beside groups that are
+# nearly alike (a bias, a mean share, a difference of two models that read a dozen texts of each
+# prompt) a quarter of a group at each end was most of the variance, and covered 99 %.
+FADE = 1.0  # pseudo-groups, over the number of groups that differ (2 covers 97 to 99 % there)
 
 ROUNDING = 1e-9  # means of groups that differ by less are the same
 FEW = 5  # groups that differ from all others; of more their spread is an estimate (10 covers 99 %)
