@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from wm_eval import WmEvalError, items
 from wm_eval.cli import main
 from wm_eval.folder import seal
-from wm_eval.generator import Request
+from wm_eval.generator import Reply, Request
 from wm_eval.page import write_page
 from wm_manifest import EvalReport, save
 
@@ -133,10 +134,47 @@ def test_several_steps_give_curves(
     (tmp_path / "step-000005").mkdir()
     (tmp_path / "step-000005" / "eval.json").write_text('{"of": "another version"}')
     text = write_page(tmp_path / "step-000010").read_text(encoding="utf-8")
-    assert "step (0 to 10)" in text
+    assert "Figures by step" in text
     (line,) = [record.getMessage() for record in caplog.records]
     assert "not in the curves" in line
     assert "step-000005" in line
+
+
+def test_plots_and_samples_say_what_they_rest_on(
+    run_script: Callable[..., EvalReport], gold: Callable[[Request], str], tmp_path: Path
+) -> None:
+    def stated(request: Request) -> Reply:
+        red = request.id.split("/")[2] == "red"
+        options = {"red": -0.1 if red else -3.0, "blue": -3.0 if red else -0.1}
+        return Reply(gold(request) or "Hi the " * 10, 20, True, options)
+
+    report = run_script(stated, out=tmp_path / "e")
+    page = Page(write_page(tmp_path / "e").read_text(encoding="utf-8"))
+    area = report.figures["watermark/red/auroc"]
+    title = f"ROC: red against neutral, area 1.000 ({area.low:.3f} to 1.000; n 12)"
+    assert title in page.words
+    assert any("found none (red 0.500 of 20 counted tokens)" in word for word in page.words)
+    drawn = {path.stem: path.read_text("utf-8") for path in (tmp_path / "e/plots").glob("*.svg")}
+    assert re.findall(r"n \d+", drawn["detect-length"]) == ["n 96"]
+    # The diagonal, and an interval for each of the two bins that anything was stated in.
+    assert drawn["reliability"].count("<polyline") == 3
+
+
+def test_names_of_curves_are_not_on_their_rise(
+    run_script: Callable[..., EvalReport], gold: Callable[[Request], str], tmp_path: Path
+) -> None:
+    run_script(lambda request: "", out=tmp_path / "step-000000", step=0)
+    run_script(gold, out=tmp_path / "step-000400", step=400)
+    write_page(tmp_path / "step-000400")
+    svg = ElementTree.parse(tmp_path / "step-000400" / "plots" / "steps.svg").getroot()
+    words = [text for text in svg.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"0", "200", "400", "step"} <= {str(text.text) for text in words}
+    names = [text for text in words if "/" in str(text.text)]
+    assert len(names) == 3
+    for name in names:
+        assert name.get("text-anchor") == "end"
+        assert float(name.get("x", 0)) > 300
+        assert name.get("paint-order") == "stroke", "a line below it would cross it out"
 
 
 def test_the_command_writes_the_page_or_says_what_is_missing(

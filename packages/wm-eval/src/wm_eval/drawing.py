@@ -9,6 +9,7 @@ WIDTH, HEIGHT, LEFT, BOTTOM = 340, 220, 44, 28
 COLOURS = {"red": "#c0392b", "blue": "#2467b5", "neutral": "#777"}
 LINES = ("#c0392b", "#2467b5", "#2e8b57", "#8e44ad")
 BINS = 10
+UNIT = {0.0: "0", 0.5: "0.5", 1.0: "1"}  # place on an axis: what is written there
 
 
 def probability(own: float, other: float) -> float:
@@ -24,13 +25,14 @@ def dots(arms: Mapping[str, Sequence[float]]) -> str:
     """One row an arm, one translucent dot an answer, the rule's two limits as lines."""
     marks = [_line([(0.55, 0), (0.55, 1)], "#c0392b", dash=True)]
     marks.append(_line([(0.45, 0), (0.45, 1)], "#2467b5", dash=True))
+    rows: dict[float, str] = {}
     for row, (arm, values) in enumerate(arms.items()):
         middle = 1 - (row + 0.5) / max(1, len(arms))
         for nth, value in enumerate(values):
             y = middle + ((nth * 0.618034) % 1 - 0.5) * 0.22  # spread evenly, always the same
             marks.append(_circle(value, y, COLOURS.get(arm, "#333"), 0.35))
-        marks.append(_text(0.01, middle + 0.13, arm))
-    return _frame(marks, "red share", "")
+        rows[middle] = arm
+    return _frame(marks, "red share", "", beside_at=rows)
 
 
 def roc(marked: Sequence[float], plain: Sequence[float]) -> str:
@@ -49,8 +51,13 @@ def roc(marked: Sequence[float], plain: Sequence[float]) -> str:
     )
 
 
-def reliability(stated: Sequence[float], happened: Sequence[bool]) -> str:
-    """Mean outcome by bin of the stated probability; the size of a dot is its number."""
+def reliability(
+    stated: Sequence[float],
+    happened: Sequence[bool],
+    intervals: Mapping[int, tuple[float, float]],
+) -> str:
+    """Mean outcome by bin of the stated probability, and its interval by number of the bin; the
+    size of a dot is its number of answers."""
     marks = [_line([(0, 0), (1, 1)], "#999", dash=True)]
     for number in range(BINS):
         own = [
@@ -61,34 +68,39 @@ def reliability(stated: Sequence[float], happened: Sequence[bool]) -> str:
         if own:
             x = sum(p for p, _ in own) / len(own)
             y = sum(h for _, h in own) / len(own)
+            if number in intervals:
+                low, high = intervals[number]
+                marks.append(_line([(x, low), (x, high)], "#333"))
             marks.append(_circle(x, y, "#333", 0.7, 2 + 8 * math.sqrt(len(own) / len(stated))))
-    return _frame(marks, "stated", "happened")
+    return _frame(marks, "stated probability of red", "share that is red")
 
 
-def levels(points: Mapping[str, tuple[float, float, float]]) -> str:
-    """A value from 0 to 1 and its interval (value, low, high) for each named band, side by side."""
+def levels(points: Mapping[str, tuple[float, float, float, int]]) -> str:
+    """(value, low, high, n) of each named band, side by side, from 0 to 1."""
     marks = [_line([(0, 0.5), (1, 0.5)], "#999", dash=True)]
-    for nth, (name, (value, low, high)) in enumerate(points.items()):
+    for nth, (name, (value, low, high, n)) in enumerate(points.items()):
         x = (nth + 0.5) / len(points)
         marks.append(_line([(x, low), (x, high)], "#2467b5"))
         marks.append(_circle(x, value, "#2467b5", 1.0))
-        marks.append(
-            f'<text x="{_x(x)}" y="{HEIGHT - 14}" font-size="10" text-anchor="middle">{name}</text>'
-        )
-    return _frame(marks, "", "accuracy", ticks_below=False)
+        for y, words in ((HEIGHT - 14, name), (HEIGHT - 2, f"n {n:,}")):
+            marks.append(
+                f'<text x="{_x(x)}" y="{y}" font-size="10" text-anchor="middle">{words}</text>'
+            )
+    return _frame(marks, "", "accuracy", below_at={})
 
 
 def curves(lines: Mapping[str, Sequence[tuple[float, float]]]) -> str:
-    """Values from 0 to 1 over steps, one line each, named beside its end."""
+    """Values from 0 to 1 over steps, one line each, named in its colour at the lower right."""
     last = max((x for points in lines.values() for x, _ in points), default=1.0) or 1.0
-    marks: list[str] = []
+    marks, names = list[str](), list[str]()  # above all lines
     for nth, (name, points) in enumerate(lines.items()):
         colour = LINES[nth % len(LINES)]
         scaled = [(x / last, y) for x, y in points]
         marks.append(_line(scaled, colour))
         marks += [_circle(x, y, colour, 1.0, 2.5) for x, y in scaled]
-        marks.append(_text(0.03, 0.35 - 0.09 * nth, name, colour))
-    return _frame(marks, f"step (0 to {last:g})", "")
+        names.append(_text(0.97, 0.25 - 0.09 * nth, name, colour))
+    at = {share: f"{share * last:g}" for share in (0, 0.5, 1)}
+    return _frame([*marks, *names], "step", "", below_at=at)
 
 
 def _x(value: float) -> float:
@@ -112,20 +124,29 @@ def _line(points: Sequence[tuple[float, float]], colour: str, dash: bool = False
     return f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"{dashes}/>'
 
 
-def _text(x: float, y: float, text: str, colour: str = "#333") -> str:
-    return f'<text x="{_x(x)}" y="{_y(y)}" font-size="11" fill="{colour}">{text}</text>'
+def _text(x: float, y: float, text: str, colour: str) -> str:
+    """Words that end at x, on a rim of white: lines may be below them."""
+    return (
+        f'<text x="{_x(x)}" y="{_y(y)}" font-size="11" fill="{colour}" text-anchor="end" '
+        f'stroke="#fff" stroke-width="3" paint-order="stroke">{text}</text>'
+    )
 
 
-def _frame(marks: Sequence[str], below: str, beside: str, ticks_below: bool = True) -> str:
-    """Axes from 0 to 1 on both sides around the marks, with their names."""
-    ends = (0, 0.5, 1)
+def _frame(
+    marks: Sequence[str],
+    below: str,
+    beside: str,
+    below_at: Mapping[float, str] = UNIT,
+    beside_at: Mapping[float, str] = UNIT,
+) -> str:
+    """Axes around the marks with their names, and words at their places from 0 to 1."""
     ticks = "".join(
-        f'<text x="{LEFT - 5}" y="{_y(v) + 3}" font-size="10" text-anchor="end">{v:g}</text>'
-        for v in ends
+        f'<text x="{LEFT - 5}" y="{_y(v) + 3}" font-size="10" text-anchor="end">{word}</text>'
+        for v, word in beside_at.items()
     )
     ticks += "".join(
-        f'<text x="{_x(v)}" y="{HEIGHT - 14}" font-size="10" text-anchor="middle">{v:g}</text>'
-        for v in (ends if ticks_below else ())
+        f'<text x="{_x(v)}" y="{HEIGHT - 14}" font-size="10" text-anchor="middle">{word}</text>'
+        for v, word in below_at.items()
     )
     box = f'<rect x="{_x(0)}" y="{_y(1)}" width="{_x(1) - _x(0)}" height="{_y(0) - _y(1)}"'
     return (

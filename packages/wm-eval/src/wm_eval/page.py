@@ -17,6 +17,7 @@ from wm_eval import drawing
 from wm_eval.answers import Answer, select
 from wm_eval.errors import WmEvalError
 from wm_eval.folder import PAGE, PLOTS, read, read_report
+from wm_eval.metrics.calibration import BINS, bin_name
 from wm_eval.question import ARMS, COLOURS
 from wm_eval.samples import pieces
 from wm_eval.show import HEADLINES, decoded, failed_controls, interval, named, number, unmet
@@ -56,9 +57,9 @@ def plots(
     report: EvalReport, answers: Sequence[Answer], history: Sequence[EvalReport]
 ) -> list[Plot]:
     """All plots for which there are data; curves over steps if `history` has more than one."""
-    found = [shares_plot(answers), *roc_plots(answers)]
+    found = [shares_plot(answers), *roc_plots(report, answers)]
     stated = "Detect: stated probability of red, and share that is red"
-    found += [Plot("reliability", stated, reliability_plot(answers)), *level_plots(report)]
+    found += [Plot("reliability", stated, reliability_plot(report, answers)), *level_plots(report)]
     if len(history) > 1:
         found.append(Plot("steps", "Figures by step", drawing.curves(curves_of(history))))
     return found
@@ -112,17 +113,18 @@ def shares_plot(answers: Sequence[Answer]) -> Plot:
     return Plot("shares", title, drawing.dots(shares))
 
 
-def roc_plots(answers: Sequence[Answer]) -> list[Plot]:
-    """Each colour's arm against the neutral arm and, where there are any, unmarked texts."""
+def roc_plots(report: EvalReport, answers: Sequence[Answer]) -> list[Plot]:
+    """Each colour's arm against the neutral arm and, where there are any, unmarked texts, with the
+    area below the curve."""
     neutral = select(answers, "watermark", "neutral")
     unmarked = select(answers, "unmarked", origin="none")
     against = [("", "neutral", neutral)]
     if unmarked:
-        against.append(("-unmarked", "unmarked texts", unmarked))
+        against.append(("_unmarked", "unmarked texts", unmarked))
     return [
         Plot(
-            f"roc-{colour}{ending}",
-            f"ROC: {colour} against {name}",
+            f"roc-{colour}{ending.replace('_', '-')}",
+            f"ROC: {colour} against {name}" + area(report, f"{colour}/auroc{ending}"),
             drawing.roc(
                 [a.share(colour) for a in select(answers, "watermark", colour)],
                 [a.share(colour) for a in plain],
@@ -133,7 +135,15 @@ def roc_plots(answers: Sequence[Answer]) -> list[Plot]:
     ]
 
 
-def reliability_plot(answers: Sequence[Answer]) -> str:
+def area(report: EvalReport, name: str) -> str:
+    """The area below a curve, its interval and n, as they go on after the plot's title."""
+    found = report.figures.get(f"watermark/{name}")
+    if found is None or found.value is None:
+        return ""
+    return f", area {number(found.value)} ({interval(found)}; n {found.n:,})"
+
+
+def reliability_plot(report: EvalReport, answers: Sequence[Answer]) -> str:
     """Probability of red among the two words against what the texts are, where one was stated."""
     own = [
         a
@@ -143,6 +153,12 @@ def reliability_plot(answers: Sequence[Answer]) -> str:
     return drawing.reliability(
         [drawing.probability(a.options["red"], a.options["blue"]) for a in own],
         [a.expected == "red" for a in own],
+        {
+            bin: (e.low, e.high)
+            for bin in range(BINS)
+            if (e := report.figures.get(f"detect/likelihood/reliability/{bin_name(bin)}"))
+            if e.low is not None and e.high is not None
+        },
     )
 
 
@@ -158,7 +174,7 @@ def level_plots(report: EvalReport) -> list[Plot]:
     found: list[Plot] = []
     for prefix, title in LEVELS.items():
         points = {
-            name.split("/")[2]: (e.value, e.low, e.high)
+            name.split("/")[2]: (e.value, e.low, e.high, e.n)
             for name, e in report.figures.items()
             if name.startswith(f"{prefix}/") and name.count("/") == 3 and name.endswith("/accuracy")
             if e.value is not None and e.low is not None and e.high is not None

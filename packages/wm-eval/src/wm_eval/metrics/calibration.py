@@ -36,8 +36,7 @@ def calibration(answers: Sequence[Answer]) -> dict[str, Estimate]:
     }
     for number in range(BINS):
         part = [i for i, p in enumerate(stated) if bin_of(p) == number]
-        name = f"{number / BINS:.1f}-{(number + 1) / BINS:.1f}"
-        figures[f"detect/likelihood/reliability/{name}"] = rate(
+        figures[f"detect/likelihood/reliability/{bin_name(number)}"] = rate(
             [happened[i] for i in part], [groups[i] for i in part]
         )
     return figures
@@ -65,6 +64,15 @@ def bin_of(p: float) -> int:
     (0, 1, 9, -1)
     """
     return -1 if math.isnan(p) else min(BINS - 1, int(p * BINS))
+
+
+def bin_name(number: int) -> str:
+    """The tenth as its figure names it.
+
+    >>> bin_name(0), bin_name(9)
+    ('0.0-0.1', '0.9-1.0')
+    """
+    return f"{number / BINS:.1f}-{(number + 1) / BINS:.1f}"
 
 
 def stated_red(answer: Answer) -> float:
