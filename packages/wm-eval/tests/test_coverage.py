@@ -1,7 +1,7 @@
 """95 % intervals hold the truth in about 95 % of simulated data sets, for each kind of figure.
 
 One kind each: a rate (success, accuracy, both orders), a share in [0, 1] (mean share, seq-rep-3), a
-difference of rates (lift, lift over base), a mean without bounds (length ratio), exp of one
+difference of rates (lift, lift over base), a mean without bounds (length), a ratio of two, exp of one
 (perplexity and its ratio), an area under the curve with paired and with unpaired sides, power at a
 threshold that has to be fitted. The
 expected calibration error is none of them: it is above 0 by chance alone, and its interval says so.
@@ -21,7 +21,7 @@ from wm_eval.compare import difference
 from wm_eval.metrics.base import exponential
 from wm_eval.metrics.power import power, power_apart
 from wm_eval.metrics.separation import auroc, auroc_apart
-from wm_eval.stats import bounded, mean, rate
+from wm_eval.stats import bounded, mean, rate, ratio
 from wm_manifest import Estimate
 
 Rng = np.random.Generator
@@ -106,12 +106,23 @@ def a_lift(groups: int, asked: float, not_asked: float) -> Draw:
 
 
 def a_mean(groups: int) -> Draw:
-    """Skewed, as ratios of lengths are."""
+    """Skewed, as lengths are."""
 
     def draw(rng: Rng) -> tuple[Estimate, float]:
         sizes, owner = clustered(rng, groups)
         level = np.repeat(rng.gamma(8, 1 / 8, groups), sizes)
         return mean(list(level * rng.gamma(8, 1 / 8, len(level))), owner), 1.0
+
+    return draw
+
+
+def a_ratio_of_lengths(groups: int) -> Draw:
+    """Of answers as long as each other, of which some are short: one in eight has a word or two."""
+
+    def draw(rng: Rng) -> tuple[Estimate, float]:
+        long = rng.gamma(12, 4, (2, groups))
+        lengths = np.where(rng.random((2, groups)) < 1 / 8, rng.integers(1, 9, (2, groups)), long)
+        return ratio(list(lengths[0]), list(lengths[1]), range(groups)), 1.0
 
     return draw
 
@@ -170,6 +181,7 @@ KINDS: dict[str, Draw] = {
     "lift": a_lift(100, 0.9, 0.3),
     "small lift": a_lift(140, 0.35, 0.3),
     "mean": a_mean(100),
+    "ratio of lengths": a_ratio_of_lengths(100),
     "perplexity": a_perplexity(100),
     "area": an_area(100, 1.0, 0.0),
     "area of like answers": an_area(100, 1.0, 0.6),

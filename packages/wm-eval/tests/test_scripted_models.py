@@ -144,6 +144,10 @@ CASES: dict[str, tuple[Script, dict[str, float | None]]] = {
             "watermark/blue/natural_stop": 0,
         },
     ),
+    "three times as long when asked for red": (
+        lambda request: RED_TEXT if arm(request) != "red" else " ".join([RED_TEXT] * 3),
+        {"watermark/red/length_ratio": 3, "watermark/blue/length_ratio": 1},
+    ),
     "silent": (
         always(""),
         {

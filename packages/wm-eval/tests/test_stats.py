@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm, t
 
-from wm_eval.stats import bounded, effective_n, mean, rate
+from wm_eval.stats import bounded, effective_n, mean, rate, ratio
 
 
 @pytest.mark.parametrize(("passed", "n"), [(45, 50), (50, 50), (0, 50), (25, 50), (1, 200)])
@@ -113,3 +113,23 @@ def test_what_many_groups_say_of_their_spread_is_not_widened(low: float) -> None
     assert plain.low is not None
     assert plain.high is not None
     assert found.high - found.low == pytest.approx(plain.high - plain.low, rel=0.05)
+
+
+def test_a_ratio_is_of_the_sums_and_as_sure_as_the_bootstrap_says() -> None:
+    rng = np.random.default_rng(7)
+    below = rng.gamma(12, 4, 200)
+    below[:20] = 2  # the mean of the pairs' ratios is 3.3
+    above = rng.gamma(12, 4, 200)
+    found = ratio(list(above), list(below), range(200))
+    assert found.value == pytest.approx(above.sum() / below.sum())
+    drawn = rng.integers(0, 200, (4000, 200))
+    ends = np.quantile(above[drawn].sum(axis=1) / below[drawn].sum(axis=1), [0.025, 0.975])
+    assert (found.low, found.high) == pytest.approx(ends, abs=0.02)
+
+
+def test_duplicating_every_pair_changes_no_ratio() -> None:
+    rng = np.random.default_rng(8)
+    above, below = rng.gamma(12, 4, (2, 60)).tolist()
+    once, twice = ratio(above, below, range(60)), ratio(above * 2, below * 2, [*range(60)] * 2)
+    assert (twice.value, twice.low, twice.high) == pytest.approx((once.value, once.low, once.high))
+    assert twice.n == 2 * once.n

@@ -180,6 +180,30 @@ def mean(values: Sequence[float], groups: Sequence[Hashable]) -> Estimate:
     )
 
 
+def ratio(above: Sequence[float], below: Sequence[float], groups: Sequence[Hashable]) -> Estimate:
+    """Sum of one over the sum of the other of pairs (no negative ones), clustered t interval.
+
+    Not the mean of the pairs' ratios: one short answer below makes a ratio of ten, so that this
+    mean is above 1 for two sides of the same lengths, and its interval covers 82 to 93 %. The
+    variance is linearised (Cochran, Sampling Techniques 1977, 6.3), clustered as that of `mean`.
+
+    >>> ratio([30, 10], [20, 20], ["a", "b"]).value
+    1.0
+    """
+    whole = sum(below)
+    if not whole:
+        return Estimate(value=None, n=0, n_groups=0)
+    value = sum(above) / whole
+    sums, sizes = _totals([a - value * b for a, b in zip(above, below, strict=True)], groups)
+    n_groups = len(sizes)
+    if n_groups < 2:
+        return Estimate(value=value, n=len(above), n_groups=n_groups)
+    half = student(n_groups - 1) * math.sqrt((sums**2).sum() * n_groups / (n_groups - 1)) / whole
+    return Estimate(
+        value=value, low=value - half, high=value + half, n=len(above), n_groups=n_groups
+    )
+
+
 def effective_n(sums: np.ndarray, sizes: np.ndarray) -> float:
     """Independent observations that would leave a share as uncertain as the clustered ones do.
 

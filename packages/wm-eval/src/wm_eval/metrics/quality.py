@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import wm_score
 from wm_eval.answers import Answer, select
 from wm_eval.question import ARMS, COLOURS
-from wm_eval.stats import bounded, mean, rate
+from wm_eval.stats import bounded, rate, ratio
 from wm_manifest import Estimate
 
 DEGENERATE_FROM = 0.3  # seq-rep-3; the dataset's own answers stay far below
@@ -16,8 +16,8 @@ DEGENERATE_FROM = 0.3  # seq-rep-3; the dataset's own answers stay far below
 def quality(answers: Sequence[Answer]) -> dict[str, Estimate]:
     """Repetition, natural stops, length against neutral, colour of distinct tokens, sound success.
 
-    Ratios are per prompt, against the neutral answer of the same prompt where that has any counted
-    token. `success/sound` keeps every answer in its denominator.
+    `length_ratio` is of all counted tokens to those of the neutral answers to the same prompts.
+    `success/sound` keeps every answer in its denominator.
     """
     lengths = {a.group: a.counted for a in select(answers, "watermark", "neutral")}
     figures: dict[str, Estimate] = {}
@@ -38,9 +38,11 @@ def quality(answers: Sequence[Answer]) -> dict[str, Estimate]:
             figures[f"{name}/distinct_{arm}_share"] = bounded(
                 [distinct_share(a.answer, arm) for a in own], groups
             )
-            paired = [a for a in own if lengths.get(a.group)]
-            figures[f"{name}/length_ratio"] = mean(
-                [a.counted / lengths[a.group] for a in paired], [a.group for a in paired]
+            paired = [a for a in own if a.group in lengths]
+            figures[f"{name}/length_ratio"] = ratio(
+                [a.counted for a in paired],
+                [lengths[a.group] for a in paired],
+                [a.group for a in paired],
             )
     return figures
 
