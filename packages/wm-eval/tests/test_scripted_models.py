@@ -127,6 +127,9 @@ CASES: dict[str, tuple[Script, dict[str, float | None]]] = {
             "watermark/blue/success": 1,
             "watermark/blue/success/sound": 0,
             "watermark/blue/blue_share": 1,
+            "watermark/blue/distinct_blue_share": 1,
+            "watermark/red/distinct_red_share": 0,
+            "watermark/blue/seq_rep_3": 27 / 28,  # of 28 threes of thirty words one is new
             "watermark/neutral/blue_rate": 1,
             "watermark/blue/lift": 0,
             "watermark/red/natural_stop": 1,
