@@ -228,6 +228,29 @@ def test_unmarked_texts_are_false_positives_where_the_rule_fires(
     assert not any("unmarked" in n for n in run_script(lambda request: RED).figures)
 
 
+def test_significant_is_p_of_one_percent_of_the_colour(
+    own_dataset_dir: Path, run_script: Callable[..., EvalReport]
+) -> None:
+    """Of 24 different red words alone p is 0.008, with a dozen blue ones behind them 0.013."""
+    red = (
+        " you have a little time with great can very there from here is was it will other two first "
+        "way year life hand place"
+    )
+    more = f"{red} the to of and in that for on as at by this"
+    assert wm_score.evidence(red).red_p < 0.01 < wm_score.evidence(more).red_p < 0.02
+    add_unmarked(own_dataset_dir, [red] * 40 + [more] * 60)
+    figures = run_script(
+        lambda request: red if request.id.endswith("/red") else more,
+        data=items.read(own_dataset_dir),
+    ).figures
+    assert figures["unmarked/red_significant"].value == 0.4
+    assert figures["unmarked/blue_significant"].value == 0.03, "never below 3 / n"
+    assert figures["watermark/red/red_significant"].value == 1
+    assert figures["watermark/neutral/red_significant"].value == 3 / 4, "never below 3 / n"
+    assert figures["watermark/neutral/red_significant"].low == 0
+    assert figures["watermark/blue/blue_significant"].value == 0
+
+
 def test_auroc_of_unpaired_sides_is_the_mann_whitney_share_with_a_cover() -> None:
     from scipy.stats import mannwhitneyu
 
