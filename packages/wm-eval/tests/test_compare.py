@@ -72,7 +72,7 @@ def test_equal_models_are_seldom_called_different(per_group: int, least: float) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("per_group", [1, 4])
+@pytest.mark.parametrize("per_group", [1, 4, 12])
 def test_equal_models_are_called_different_4_to_6_percent_of_the_time(per_group: int) -> None:
     assert 0.04 <= rejections(2000, per_group, seed=1) <= 0.06
 
