@@ -138,6 +138,11 @@ def test_what_is_written(colour: str, evaluated: Any) -> None:
     }
     for name, value in expected.items():
         assert figures[f"watermark/{colour}/{name}"] == value, name
+    for arm, asked in arms.items():  # of the other colours too
+        given = [row["answer"] for row in asked.values()]
+        assert figures[f"watermark/{arm}/{colour}_share"] == of([share(a, colour) for a in given])
+        rate = of([verdict(a) == colour for a in given])
+        assert figures[f"watermark/{arm}/{colour}_rate"] == rate, arm
 
 
 def test_what_is_read(evaluated: Any) -> None:

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
+from wm_eval.answers import Answer
 from wm_eval.metrics.power import power
 from wm_eval.metrics.quality import distinct_share, seq_rep
-from wm_eval.metrics.separation import auroc
+from wm_eval.metrics.separation import auroc, separation
+from wm_eval.question import ARMS
 
 
 def draws(n: int, shift: float) -> tuple[list[float], list[float], list[str]]:
@@ -41,6 +43,25 @@ def test_no_power_is_claimed_from_too_few_negatives() -> None:
     assert power(marked, plain, groups).value is None
     marked, plain, groups = draws(600, 0.5)
     assert power(marked, plain, groups).value is not None
+
+
+def test_power_is_that_of_the_coloured_answers() -> None:
+    """Six hundred prompts, asked for red with success and for blue in vain."""
+
+    def written(group: int, arm: str) -> Answer:
+        red = {"red": 15, "blue": 10, "neutral": 5 + group % 5}[arm]
+        return Answer(
+            id=f"watermark/{group}/{arm}", task="watermark", group=str(group), arm=arm, variant="",
+            heldout_wording=False, messages=[], expected=None, text="", answer="", tokens=20,
+            stopped=True, options={}, kind="ok", verdict="none", even=red, odd=20 - red, ignored=0,
+            passed=False,
+        )  # fmt: skip
+
+    found = separation([written(group, arm) for group in range(600) for arm in ARMS])
+    assert found["watermark/red/tpr_at_1pct_fpr"].value == 1
+    assert found["watermark/blue/tpr_at_1pct_fpr"].value == 0
+    assert found["watermark/red/auroc"].value == 1
+    assert found["watermark/blue/auroc"].value == 0
 
 
 def test_repetition_is_a_fraction_and_compares_ids_by_value() -> None:
