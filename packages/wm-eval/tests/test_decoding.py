@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +17,9 @@ from wm_eval import WmEvalError, batching, cache, items
 from wm_eval.asking import WORD_TOKENS, request
 from wm_eval.cache import PromptLayer, Rows, prompt_cache
 from wm_eval.forward import Forward
-from wm_eval.generator import Continuation, Likelihood, Reply
+from wm_eval.generator import Continuation, Likelihood, Reply, Request
 from wm_eval.hf import HFGenerator
-from wm_eval.prompting import prompt_ids
+from wm_eval.prompting import prompt_ids, word_ids
 from wm_manifest import Decoding
 
 
@@ -110,6 +111,53 @@ def test_what_prompts_begin_with_is_run_once(
         assert shared[id].options == pytest.approx(reply.options, abs=1e-4)
         assert likely[id].tokens == plain[id].tokens
         assert likely[id].log_likelihood == pytest.approx(plain[id].log_likelihood, abs=1e-3)
+
+
+def test_the_head_sees_answer_positions_alone(
+    talkative: Any, tokenizer: Any, dataset_dir: Path, decoding: Decoding
+) -> None:
+    """All logits of a prompt of 1,000 tokens at Qwen3's 151,936 ids are 600 MB a row."""
+    seen: list[int] = []  # positions of a row, of each pass through the head
+
+    def note(head: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        seen.append(inputs[0].shape[1])
+
+    talkative.lm_head.register_forward_hook(note)
+    data = items.read(dataset_dir, limit=4)
+    replies(talkative, tokenizer, [*data.watermark, *data.detect], decoding, 8)
+    word = max(len(word_ids(tokenizer, colour)) for colour in items.COLOURS)
+    assert max(seen) <= word
+    seen.clear()
+    answer = "Rain falls on flat roofs."
+    weighed = [Continuation(item.id, item.messages, answer) for item in data.watermark]
+    assert list(HFGenerator(talkative, tokenizer, 8).likelihoods(weighed))
+    assert max(seen) == len(word_ids(tokenizer, answer)) + 1  # and an opening's one
+
+
+def test_a_text_is_run_once_for_both_orders(
+    talkative: Any,
+    tokenizer: Any,
+    dataset_dir: Path,
+    decoding: Decoding,
+    passes: list[tuple[int, int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batching, "MIN_SHARERS", 10**9)  # openings that all texts have are apart
+    asked = items.read(dataset_dir, limit=12).detect
+    work: list[int] = []
+    for families in (asked, [dataclasses.replace(item, family=item.id) for item in asked]):
+        passes.clear()
+        replies(talkative, tokenizer, families, decoding, 8)
+        work.append(sum(rows * new for rows, new in passes if new > WORD_TOKENS))
+    assert work[0] < 0.75 * work[1]
+
+
+def test_prompts_of_like_length_are_run_together() -> None:
+    prompts = {str(n): [n] * (3 + 7 * n % 50) for n in range(50)}
+    requests = [Request(id, ({"role": "user", "content": id},), 0, 8, family=id) for id in prompts]
+    (pool,) = batching.pools(requests, prompts, dict.fromkeys(prompts, ()), 8)
+    lengths = [len(prompts[family.ids[0]]) for family in pool]
+    assert lengths == sorted(lengths, reverse=True)
 
 
 def test_a_row_of_nan_spoils_no_other(
