@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from wm_eval import WmEvalError, answers, evaluate, items, metrics
+from wm_eval.asking import request
 from wm_eval.page import write_page
 from wm_eval.record import arithmetic, elements
-from wm_manifest import EvalReport, load
+from wm_manifest import Decoding, EvalReport, load
 
 QUICK = {"max_new_tokens": 12, "progress": False, "limit": 6}
 
@@ -143,6 +144,14 @@ def test_same_seed_gives_the_same_report_but_for_times(
 
     assert plain(1) == plain(1)
     assert plain(1)["samples"] != plain(2)["samples"]
+
+
+def test_another_seed_gives_an_item_other_random_numbers(dataset_dir: Path) -> None:
+    """Not other items alone, in another order."""
+    how = Decoding(temperature=1, top_p=1, top_k=0, max_new_tokens=8, batch_size=8, seed=1)
+    for item in items.read(dataset_dir, limit=2).watermark:
+        one, other = (request(item, how.model_copy(update={"seed": seed})).seed for seed in (1, 2))
+        assert one == request(item, how).seed != other
 
 
 def test_a_limit_takes_the_beginning_of_the_whole(dataset_dir: Path) -> None:

@@ -112,6 +112,17 @@ def test_an_answer_that_was_asked_for_no_colour_is_not_among_the_wrong_ones(
     assert (marks.count("true"), len(marks)) == (12, 12 * 3 + 96)
 
 
+def test_wrong_answers_are_shown_first(
+    run_script: Callable[..., EvalReport], gold: Callable[[Request], str], tmp_path: Path
+) -> None:
+    run_script(lambda r: "" if r.seed % 3 == 0 else gold(r) or "Hello", out=tmp_path)
+    page = Page(write_page(tmp_path).read_text(encoding="utf-8"))
+    marks = [attrs["data-wrong"] for _, attrs in page.tags if attrs.get("class") == "sample"]
+    for task in (marks[:36], marks[36:]):
+        assert "true" in task
+        assert task == sorted(task, reverse=True)
+
+
 def test_an_empty_answer_is_no_dot_among_the_blue_ones(
     run_script: Callable[..., EvalReport], gold: Callable[[Request], str], tmp_path: Path
 ) -> None:

@@ -228,6 +228,13 @@ def test_unmarked_texts_are_false_positives_where_the_rule_fires(
     assert not any("unmarked" in n for n in run_script(lambda request: RED).figures)
 
 
+def test_a_model_is_not_asked_about_what_was_cut(run_script: Callable[..., EvalReport]) -> None:
+    """It has the colour by the rule and is no success: no more an own text than an empty one."""
+    figures = run_script(lambda request: Reply(RED, 20, False)).figures
+    assert figures["watermark/red/red_rate"].value == 1
+    assert "detect/own/accuracy" not in figures
+
+
 def test_significant_is_p_of_one_percent_of_the_colour(
     own_dataset_dir: Path, run_script: Callable[..., EvalReport]
 ) -> None:
