@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 PACKAGES = (
     *("wm-eval", "wm-score", "wm-prompts", "wm-manifest"),
     *("torch", "transformers", "peft", "bitsandbytes", "vllm"),
+    *("numpy", "scipy"),  # of intervals
 )
 PACKED = " (4-bit weights)"
 
