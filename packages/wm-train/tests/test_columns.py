@@ -32,9 +32,12 @@ def test_columns_are_what_rows_are(selected: bool, rows: list[Any]) -> None:
     assert columns.sequences(data).tolist() == longest
     assert columns.total(data).tolist() == [sum(map(len, row)) for row in rows]
     same = [at for at, (_, c, r) in enumerate(rows) if c == r]
-    found = columns.equal(data, "chosen_ids", "rejected_ids")
-    assert found.dtype == np.int64
-    assert found.tolist() == same
+    for at_once in (10_000, 3):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(columns, "AT_ONCE", at_once)
+            found = columns.equal(data, "chosen_ids", "rejected_ids")
+        assert found.dtype == np.int64
+        assert found.tolist() == same
 
 
 @pytest.mark.parametrize("selected", [False, True], ids=["whole", "through an index"])

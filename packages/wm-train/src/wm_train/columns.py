@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     Counts = NDArray[np.int64]
 
+AT_ONCE = 10_000  # examples whose ids are compared
+
 
 def values(data: Dataset, column: str) -> list[Any]:
     """A column as a list, read at once: what a `Dataset` gives is read again at each look into it.
@@ -52,11 +54,20 @@ def total(data: Dataset) -> Counts:
 
 def equal(data: Dataset, column: str, other: str) -> Counts:
     """Places of the examples whose ids in two columns are the same, in order."""
-    alike = np.flatnonzero(lengths(data, column) == lengths(data, other))
-    some = data.select(alike)
-    flat = [np.asarray(_arrow(some, name).combine_chunks().flatten()) for name in (column, other)]
-    owner = np.repeat(alike, lengths(some, column))
-    return np.setdiff1d(alike, owner[flat[0] != flat[1]])
+    parts = [_equal(data, column, other, start) for start in range(0, len(data), AT_ONCE)]
+    return np.concatenate([np.empty(0, dtype=np.int64), *parts])
+
+
+def _equal(data: Dataset, column: str, other: str, start: int) -> Counts:
+    """Those of one part: to gather all that are as long would copy a large dataset's ids."""
+    table = cast(Any, data.select_columns([column, other]).with_format("arrow"))
+    both = [table[start : start + AT_ONCE][name].combine_chunks() for name in (column, other)]
+    sizes = [np.asarray(ids.value_lengths()) for ids in both]
+    alike = sizes[0] == sizes[1]
+    flat = [np.asarray(ids.filter(alike).flatten()) for ids in both]
+    places = start + np.flatnonzero(alike)
+    owner = np.repeat(places, sizes[0][alike])
+    return np.setdiff1d(places, owner[flat[0] != flat[1]])
 
 
 def _arrow(data: Dataset, column: str) -> Any:
