@@ -7,7 +7,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -18,6 +20,7 @@ import pyarrow.parquet as pq
 from wm_data.errors import WmDataError
 from wm_data.rows import Row
 from wm_data.store import sha256_of
+from wm_data.stream import Stream
 from wm_manifest import DatasetManifest, ManifestError, load
 
 if TYPE_CHECKING:
@@ -31,16 +34,25 @@ class Dataset:
     path: Path
     manifest: DatasetManifest
 
-    def examples(self, split: str) -> datasets.Dataset:
-        """The examples of a split, in memory; nothing goes into the cache of `datasets`."""
+    def examples(self, split: str, columns: Sequence[str] | None = None) -> datasets.Dataset:
+        """The examples of a split, in memory; nothing goes into the cache of `datasets`.
+
+        Texts of a large one take gigabytes: name the `columns` that are wanted, or take `stream`.
+        """
         import datasets
 
         name = f"data/{split}-00000-of-00001.parquet"
-        table = cast(pa.Table, pq.read_table(self._file(split, name)))
+        wanted = None if columns is None else list(columns)
+        table = cast(pa.Table, pq.read_table(self._file(split, name), columns=wanted))
         # Its own fingerprint is of the pickled table: a copy of it, and no pickle of Arrow's
         # functions where packages are not in the interpreter's own folder.
         known = next(ref.sha256 for ref in self.manifest.files if ref.path == name)
-        return datasets.Dataset(table, fingerprint=known)
+        of = known if wanted is None else hashlib.sha256(f"{known} {wanted}".encode()).hexdigest()
+        return datasets.Dataset(table, fingerprint=of)
+
+    def stream(self, split: str) -> Stream:
+        """The examples of a split, read when they are come to: those of a large one fill memory."""
+        return Stream(self._file(split, f"data/{split}-00000-of-00001.parquet"))
 
     def rows(self, split: str) -> list[Row]:
         """The seed rows of a split."""
