@@ -19,7 +19,7 @@ import wm_eval.answers
 import wm_publish
 from wm_eval.partial import Partial
 from wm_manifest import RunManifest, load
-from wm_train import cli, engine, full_disk, journal, plots, run
+from wm_train import cli, engine, full_disk, journal, mapped, plots, run
 from wm_train.config import TrainConfig
 from wm_train.errors import CheckpointError, WmTrainError
 from wm_train.journal import Journal
@@ -49,6 +49,7 @@ def second_step(log: Journal, event: str, step: int) -> bool:
 
 # In the order in which a run comes to them.
 PLACES = {
+    "pairs": Place(mapped, "_written"),
     "first answers": Place(Partial, "__init__", lambda self, path, *rest: "2" in path.name),
     "samples.jsonl": Place(wm_eval.answers, "write"),
     "manifest.json": Place(RunRecord, "evaluated"),
@@ -58,7 +59,7 @@ PLACES = {
     "the end": Place(RunRecord, "end"),
     "the card": Place(wm_publish, "render_card"),
 }
-A_FEW = ("log.jsonl",)
+A_FEW = ("pairs", "log.jsonl")
 
 
 def fill(filler: Path) -> None:

@@ -1,16 +1,19 @@
 """A plan's counts are exact where they can be; its estimates are held to what is really kept."""
 
 import re
+from collections.abc import Callable
 from importlib import resources
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from rich.console import Console
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-from wm_train import estimate, plan, plan_table, presets, shapes
+import wm_data
+from wm_train import estimate, examples, kept_pairs, plan, plan_table, presets, shapes
 from wm_train.config import ModelConfig, TrainConfig
 
 
@@ -217,6 +220,29 @@ def test_a_plan_says_how_much_is_written_to_be_evaluated(limits: dict[str, Any],
     fields["evaluation"] |= limits
     config = TrainConfig.model_validate(fields)
     assert re.search(f"answers written +{line}", printed(plan.make(config), config))
+
+
+def test_a_plan_says_what_tokenised_pairs_take_of_the_disk(
+    tiny: Callable[..., TrainConfig], dataset_dir: Path, base_dir: Path, tmp_path: Path
+) -> None:
+    split = wm_data.read(dataset_dir).stream("train")
+    path = tmp_path / kept_pairs.FILE
+    tokenizer = AutoTokenizer.from_pretrained(base_dir)
+    ids = examples.tokenize(split, tokenizer, 512, path=path).data
+    made = plan.make(tiny())
+    assert made.counts.pairs_gib * estimate.GIB == path.stat().st_size
+    of_ids = plan._ids(list(ids))
+    assert of_ids < path.stat().st_size / plan.ID_BYTES
+    rest = path.stat().st_size - plan.ID_BYTES * of_ids
+    assert rest / len(ids) == pytest.approx(plan.PAIR_BYTES, rel=0.2)
+    assert isinstance(made.counts.examples, list)
+    assert len(made.counts.examples) == plan.STEPS * 6
+
+
+def test_a_plan_of_typical_rows_counts_them_too() -> None:
+    """Six pairs of two answers of 250 tokens, and four of them in a prompt as well."""
+    counts = plan.typical(120_000, 48, "mix", neutral_share=1.0)
+    assert counts.pairs_gib == pytest.approx(120_000 * 4 * 2400 / estimate.GIB, rel=0.2)
 
 
 def test_a_plans_parts_are_more_than_what_is_needed_at_once() -> None:

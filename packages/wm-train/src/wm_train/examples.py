@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from wm_train import columns, neutral
+from wm_train import mapped, neutral
 from wm_train.errors import DataError
 from wm_train.telling import telling
 
@@ -21,7 +20,18 @@ NAMES = ("id", "row_id", "task")
 IDS = ("prompt_ids", "chosen_ids", "rejected_ids", "neutral_ids")
 COLUMNS = (*NAMES, "prompt", "chosen", "rejected")
 FOR_NEUTRAL = ("target", "variant")  # columns that are needed for neutral prompts as well
-BATCH = 1000  # pairs at a time: enough texts for every core
+BATCH = 1000  # pairs at a time: enough texts for every core, and few enough for the memory
+
+
+class Examples(Protocol):
+    """A split of a dataset: a `wm_data` stream, or a `datasets.Dataset`."""
+
+    @property
+    def column_names(self) -> list[str]: ...
+
+    def __len__(self) -> int: ...
+
+    def iter(self, batch_size: int) -> Iterator[Any]: ...
 
 
 @dataclass(frozen=True)
@@ -34,17 +44,19 @@ class Pairs:
 
 
 def tokenize(
-    examples: Dataset,
+    examples: Examples,
     tokenizer: PreTrainedTokenizerBase,
     max_tokens: int,
     batch_size: int = 1,
     console: Console | None = None,
     neutral_share: float = 0.0,
+    path: Path | None = None,
 ) -> Pairs:
     """Token ids of every example; rows with a sequence above `max_tokens` are left out whole.
 
-    `neutral_ids` is a neutral prompt under which the chosen answer is shown as well; empty where
-    there is none. That share of the rows has one.
+    They are in the file `path` and mapped, or in memory where there is none. `neutral_ids` is a
+    neutral prompt under which the chosen answer is shown as well; empty where there is none. That
+    share of the rows has one.
 
     Nothing is truncated: a cut answer would teach to stop mid-sentence, and a prompt that fills
     `max_tokens` would leave no label at all, which makes every weight NaN after one step.
@@ -53,25 +65,37 @@ def tokenize(
 
     _check_columns(examples.column_names, bool(neutral_share))
     end = end_of_turn(tokenizer)
+    longest_of: dict[str, int] = {}
     with telling(console, "tokenising", len(examples), "pairs") as advance:
 
-        def ids(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-            found = _encode(batch, tokenizer, end, neutral_share)
-            advance(len(batch["prompt"]))
-            return found
+        def encoded() -> Iterator[dict[str, list[Any]]]:
+            for batch in examples.iter(BATCH):
+                found, lengths = _encode(batch, tokenizer, end, neutral_share)
+                for row, length in zip(batch["row_id"], lengths, strict=True):
+                    longest_of[row] = max(longest_of.get(row, 0), length)
+                yield {name: batch[name] for name in NAMES} | found
+                advance(len(lengths))
 
-        # 300 million ids of 120,000 rows: in Arrow's memory, 4 bytes each. The fingerprint is of no
-        # use to a table that is never cached, and to make it would hash the tokenizer and the bar.
-        rows: Any = examples.map(
-            ids,
-            batched=True,
-            batch_size=BATCH,
-            remove_columns=[name for name in examples.column_names if name not in NAMES],
-            features=_features(),
-            keep_in_memory=True,
-            new_fingerprint=uuid.uuid4().hex,
+        rows = mapped.written(encoded(), _types(), path)
+    too_long = [row for row, length in longest_of.items() if length > max_tokens]
+    if len(too_long) == len(longest_of):
+        raise DataError(
+            f"all {len(longest_of):,} training rows are longer than data.max_tokens = {max_tokens} "
+            f"(the shortest has {min(longest_of.values(), default=0):,}); raise data.max_tokens"
         )
-    return _within(rows, max_tokens, batch_size)
+    kept = mapped.without(rows, "row_id", too_long, path) if too_long else rows
+    enough(len(kept), batch_size)
+    longest = max(length for length in longest_of.values() if length <= max_tokens)
+    return Pairs(kept, too_long, longest)
+
+
+def enough(pairs: int, batch_size: int) -> None:
+    """Raise `DataError` for fewer pairs than a step takes."""
+    if pairs < batch_size:
+        raise DataError(
+            f"{pairs:,} training pairs do not fill one batch of {batch_size:,}; "
+            "lower optim.batch_size or give more rows"
+        )
 
 
 def _check_columns(present: Sequence[str], with_neutral: bool) -> None:
@@ -89,7 +113,7 @@ def _encode(
     tokenizer: PreTrainedTokenizerBase,
     end: int,
     neutral_share: float,
-) -> dict[str, list[Any]]:
+) -> tuple[dict[str, list[Any]], list[int]]:
     """Columns of ids, and of each pair the tokens of its longest sequence.
 
     All texts in one call: a row's two answers stand in both of its watermark pairs.
@@ -115,34 +139,7 @@ def _encode(
         max(len(p) + max(len(c), len(r)), len(n) + len(c) if n else 0)
         for p, c, r, n in zip(*parts, strict=True)
     ]
-    return dict(zip(IDS, parts, strict=True)) | {"longest": longest}
-
-
-def _within(rows: Any, max_tokens: int, batch_size: int) -> Pairs:
-    """Leave out every row with a sequence above `max_tokens`; refuse what is then too little."""
-    longest_of: Counter[str] = Counter()
-    row_ids: list[str] = columns.values(rows, "row_id")
-    for row, length in zip(row_ids, columns.values(rows, "longest"), strict=True):
-        longest_of[row] = max(longest_of[row], length)
-    rows = rows.remove_columns("longest")
-    too_long = [row for row, length in longest_of.items() if length > max_tokens]
-    out = set(too_long)
-    kept = rows
-    if out:  # copied: an index over the table would be followed at every look into it
-        places = [at for at, row in enumerate(row_ids) if row not in out]
-        kept = rows.select(places).flatten_indices(keep_in_memory=True)
-    if not len(kept):
-        raise DataError(
-            f"all {len(longest_of):,} training rows are longer than data.max_tokens = {max_tokens} "
-            f"(the shortest has {min(longest_of.values(), default=0):,}); raise data.max_tokens"
-        )
-    if len(kept) < batch_size:
-        raise DataError(
-            f"{len(kept):,} training pairs do not fill one batch of {batch_size:,}; "
-            "lower optim.batch_size or give more rows"
-        )
-    longest = max(length for length in longest_of.values() if length <= max_tokens)
-    return Pairs(kept, too_long, longest)
+    return dict(zip(IDS, parts, strict=True)), longest
 
 
 def _neutral_prompts(batch: dict[str, list[Any]], share: float) -> dict[int, Any]:
@@ -158,8 +155,9 @@ def _neutral_prompts(batch: dict[str, list[Any]], share: float) -> dict[int, Any
     return {at: neutral.prompt({k: v[at] for k, v in batch.items()}) for at in shown}
 
 
-def _features() -> Any:
-    from datasets import Features, List, Value
+def _types() -> list[tuple[str, Any]]:
+    """Of the columns. 300 million ids of 120,000 rows take 4 bytes each."""
+    import pyarrow as pa
 
-    names = dict.fromkeys(NAMES, Value("string"))
-    return Features(names | dict.fromkeys(IDS, List(Value("int32"))) | {"longest": Value("int32")})
+    ids = cast(Any, pa).list_(cast(Any, pa).int32())
+    return [(name, cast(Any, pa).string()) for name in NAMES] + [(name, ids) for name in IDS]

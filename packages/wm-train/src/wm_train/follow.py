@@ -18,8 +18,8 @@ from wm_manifest import RunManifest
 from wm_train import (
     base,
     engine,
-    examples,
     full_disk,
+    kept_pairs,
     out_of_memory,
     preflight,
     processes,
@@ -66,10 +66,8 @@ def _train(
     dataset = wm_data.read(run_dir / "dataset")
     location = base.prepare(config.model, run_dir, config.seed)  # it is there already
     model, tokenizer = _load(wanted, location)
-    longest, size = config.data.max_tokens, config.optim.batch_size
-    share = config.loss.neutral.rows()
-    train_split = dataset.examples("train")
-    pairs = examples.tokenize(train_split, tokenizer, longest, size, neutral_share=share)
+    processes.share(None)  # until the main process has tokenised the rows
+    pairs = kept_pairs.read(run_dir)
     hook = Helping(run_dir / "dataset", record, config.evaluation.every, tokenizer)
     diverged = Divergence(config.early_stop.max_loss, config.evaluation.every)
     early = EarlyStop(config.early_stop, record, Console(quiet=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
@@ -12,20 +12,22 @@ from typing import Any, cast
 
 import wm_data
 import wm_score
-from wm_train import base, demo_base, estimate, examples, shapes
+from wm_train import base, demo_base, estimate, examples, kept_pairs, shapes
 from wm_train.config import EXAMPLES_A_ROW, TrainConfig
 from wm_train.packing import Packing
 
 TYPICAL_PROMPT, TYPICAL_ANSWER, QUESTION = 100, 250, 50  # tokens: the seed datasets' lengths
 STEPS = 20  # packed for the means
+ID_BYTES, PAIR_BYTES = 4, 90  # of tokenised pairs on the disk: a token, and a pair's own names
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Tokenised pairs to plan with, and what is known of the whole dataset."""
+    """Tokenised pairs of some steps to plan with, and what is known of the whole dataset."""
 
     examples: Sequence[Mapping[str, Any]]
     pairs: int
+    pairs_gib: float  # on the disk, where a run keeps them
     too_long: int  # rows that would be left out
     longest: int  # tokens of a sequence
     source: str
@@ -102,12 +104,18 @@ def _count(config: TrainConfig, rows: int) -> Counts:
 
 
 def _of_folder(config: TrainConfig, folder: Path, source: str) -> Counts:
-    split = wm_data.read(folder).examples("train")
+    split = wm_data.read(folder).stream("train")
     tokenizer, note = _tokenizer(config.model.base)
     share = config.loss.neutral.rows()
-    pairs = examples.tokenize(split, tokenizer, config.data.max_tokens, neutral_share=share)
-    found = cast(Any, pairs.data)
-    return Counts(found, len(found), len(pairs.too_long), pairs.longest, source + note)
+    most = config.data.max_tokens
+    with TemporaryDirectory() as place:
+        path = Path(place) / kept_pairs.FILE
+        pairs = examples.tokenize(split, tokenizer, most, neutral_share=share, path=path)
+        size = path.stat().st_size / estimate.GIB
+        found = cast("Iterable[dict[str, Any]]", pairs.data)
+        first = list(islice(found, STEPS * config.optim.batch_size))
+        number, left_out = len(pairs.data), len(pairs.too_long)
+    return Counts(first, number, size, left_out, pairs.longest, source + note)
 
 
 def _tokenizer(name: str) -> tuple[Any, str]:
@@ -144,7 +152,13 @@ def typical(rows: int, batch_size: int, recipe: str, neutral_share: float = 0.0)
             out += [_pair(row, "detect", text + end, piece(2), piece(2)) for end in ends]
     longest = max(TYPICAL_PROMPT + TYPICAL_ANSWER, QUESTION + TYPICAL_ANSWER + 2)
     source = f"{rows:,} rows of typical length: recipe {recipe} is not on this machine"
-    return Counts(out, rows * EXAMPLES_A_ROW, 0, longest, source)
+    number = rows * EXAMPLES_A_ROW
+    size = number * (_ids(out) / len(out) * ID_BYTES + PAIR_BYTES) / estimate.GIB
+    return Counts(out, number, size, 0, longest, source)
+
+
+def _ids(pairs: Sequence[Mapping[str, Any]]) -> int:
+    return sum(len(pair[name]) for pair in pairs for name in examples.IDS if name in pair)
 
 
 def _pair(row: int, task: str, prompt: list[int], chosen: list[int], rejected: list[int]) -> Any:

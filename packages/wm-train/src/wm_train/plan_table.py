@@ -15,6 +15,7 @@ from wm_train.plan import Plan
 from wm_train.summary import duration
 
 LORA_MFU, FULL_MFU = 0.05, 0.1  # on an H200 0.05 and 0.13 were measured: docs/experiments.md
+ON_DISK = "on the disk until the run ends; twice that while too long rows are left out"
 FULL = 0.9  # of a device's memory; kernels and fragmentation take the rest
 
 
@@ -57,6 +58,7 @@ def table(
         ("logits a step", f"{load.predicted:,.0f}", "tokens that go through the head"),
         _evaluations(config, plan.steps),
         ("checkpoint", f"{plan.checkpoint_gib:.2f} GiB", "each, on the disk"),
+        ("tokenised pairs", f"{counts.pairs_gib:.2f} GiB", ON_DISK),
     ]
     lines += [(f"memory: {part}", f"{gib:.2f} GiB", "") for part, gib in plan.memory.items()]
     total = estimate.peak(plan.memory)

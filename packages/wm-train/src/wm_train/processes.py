@@ -20,7 +20,7 @@ from wm_train.errors import ConfigError, WmTrainError
 T = TypeVar("T")
 
 PATIENCE = timedelta(days=7)  # with a process that lives; one that died is noticed at once
-# In training. NCCL's default is 10 minutes, and each reads a large dataset at its own speed.
+# In training. NCCL's default is 10 minutes, and each checks a large dataset at its own speed.
 STEP_PATIENCE = timedelta(hours=2)
 LAST_WORD_S = 10.0  # for the others to hear that the main one ends
 SHARDED = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}  # a launcher's

@@ -17,6 +17,7 @@ from wm_train import (
     engine,
     examples,
     full_disk,
+    kept_pairs,
     out_of_memory,
     preflight,
     processes,
@@ -166,6 +167,7 @@ def _train(
         early.name_best(record.manifest.steps)
         record.end("finished", early.cause())
         status = "finished"
+        kept_pairs.remove(run_dir)
     except KeyboardInterrupt as error:
         status, cause = "interrupted", str(error) or "interrupted by the user"
         raise
@@ -184,19 +186,25 @@ def _train(
 
 
 def _prepare(config: TrainConfig, run_dir: Path, begun: Begun, console: Console) -> Prepared:
-    """Bring the dataset and the base, let the other processes have them, and read the rows."""
+    """Bring the dataset, the base and the pairs, and let the other processes have each."""
     record, before = begun.record, begun.before
     dataset, use = stages.bring_dataset(config, run_dir / "dataset", record, before, console)
 
-    def tell(wanted: ModelConfig) -> None:  # the others read the rows at the same time
+    def tell(wanted: ModelConfig) -> None:
         processes.share((record.manifest, begun.checkpoint, wanted))
 
     say(console, f"base: {config.model.base}")  # from here a download may take minutes
     model, tokenizer = stages.load_base(config, run_dir, record, before, tell)
     longest = config.data.max_tokens
     size, share = config.optim.batch_size, config.loss.neutral.rows()
-    train_split = dataset.examples("train")
-    pairs = examples.tokenize(train_split, tokenizer, longest, size, console, share)
+    train_split = dataset.stream("train")
+
+    def tokenize(path: Path) -> examples.Pairs:
+        return examples.tokenize(train_split, tokenizer, longest, size, console, share, path)
+
+    key = kept_pairs.key(record.manifest, tokenizer, longest, share)
+    pairs = kept_pairs.bring(run_dir, key, size, tokenize)
+    processes.share(None)  # the others wait for the file
     record.update(rows_too_long=len(pairs.too_long))
     stages.report_pairs(pairs, longest, run_dir, console)
     return Prepared(dataset, use, model, tokenizer, pairs)

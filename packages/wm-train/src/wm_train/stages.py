@@ -22,6 +22,7 @@ from wm_train import (
     engine,
     examples,
     full_disk,
+    kept_pairs,
     neutral,
     processes,
     provenance,
@@ -45,6 +46,7 @@ def finished_before(
 ) -> RunManifest:
     """The run is over. What comes after its end is made up for: it may have been killed there."""
     resume.check(config, before)
+    kept_pairs.remove(run_dir)
     _write_card(before, run_dir)
     say(console, f"{before.name} is finished already; nothing was trained")
     publishing.at_end(config.publish, run_dir, console)
