@@ -35,6 +35,8 @@ def staged(out: Path, overwrite: Ours | None = None) -> Generator[Path]:
         raise WmDataError(f"{out}: is not UTF-8; choose another name")
     try:
         place = out.resolve()
+        if place.is_symlink():  # links in a circle, from Python 3.13 on
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         _sweep(place)
         _check_free(out, place, overwrite)
         place.parent.mkdir(parents=True, exist_ok=True)
