@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,13 +34,10 @@ class Stream:
     def __len__(self) -> int:
         return cast(int, self._described.num_rows)
 
-    def iter(
-        self, batch_size: int = ROWS, columns: Sequence[str] | None = None
-    ) -> Iterator[dict[str, list[Any]]]:
-        """Columns of at most `batch_size` examples at a time; without `columns` all of them."""
-        names = None if columns is None else list(columns)
+    def iter(self, batch_size: int = ROWS) -> Iterator[dict[str, list[Any]]]:
+        """Columns of at most `batch_size` examples at a time."""
         with pq.ParquetFile(self.path) as file:
-            for batch in file.iter_batches(batch_size, columns=names):
+            for batch in file.iter_batches(batch_size):
                 yield cast("dict[str, list[Any]]", batch.to_pydict())
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
